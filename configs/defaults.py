@@ -1,0 +1,82 @@
+"""Every setting there is, with its default: the published procedure with sound choices.
+
+The other configs start from this one and change what they are about. Any setting can be overridden
+on the command line, as in `--config.train.cycles=12`.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The default config."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of model, itineraries and dropout
+
+    config.data = data = ml_collections.ConfigDict()
+    data.manifest = ""  # CSV of the scans, or participants.tsv of a BIDS folder
+    data.columns = ml_collections.ConfigDict()  # header words that differ, such as centre: Hospital
+    data.spacing = 4.0  # mm, of the model's grid in a 160 x 192 x 160 mm box
+    data.intensity = "raw"  # raw | percentile | zscore
+    data.percentiles = (0.5, 99.5)  # of the nonzero voxels, for 'percentile'
+    data.dtype = "uint8"  # in memory: uint8 | bfloat16 | float32
+    data.align = "world"  # world: by the affine; centre: by the middle of the field of view
+    data.slices = ()  # axial positions in mm; the images are then 2-D with these as channels
+    data.store = False  # keep the images in a file of the workdir instead of memory
+    data.strict = False  # refuse the cohort if any scan has a problem
+    data.fractions = (0.70, 0.15, 0.15)  # train, verification, test; a Split column wins
+    data.split_seed = 0
+    data.verify_on = "verification"  # the authors' quirk: test
+    data.features = ()  # feature columns; the data are then tabular
+    data.categorical = ()  # features to be one-hot encoded
+    data.missing = ml_collections.ConfigDict()  # feature: number that stands for a gap
+    data.keep = ""  # CSV of subjects to train on whatever the policy says
+    data.drop = ""  # CSV of subjects never to train on
+
+    config.cohort = cohort = ml_collections.ConfigDict()  # what make_cohort writes
+    cohort.centres = "83"  # 83, fewer, or a CSV of sizes
+    cohort.spacing = 4.0  # mm
+    cohort.effect = 3.0  # of the disease; 1 is realistic and not learnable at this size
+    cohort.seed = 0
+    cohort.min_verification = 0  # scans per class over all centres
+    cohort.min_test = 0
+    cohort.age_gap = 0.0  # years by which patients are older
+
+    config.scenario = scenario = ml_collections.ConfigDict()  # simulated harm
+    scenario.name = "none"  # none | centres | singles
+    scenario.harm = ("inversion",)  # names in harmjax/harms, dealt in turn
+    scenario.count = 1  # centres or scans to damage
+    scenario.centres = ()  # names, instead of a draw
+    scenario.min_scans = 5  # smallest centre that is drawn
+    scenario.max_fraction = 0.2  # largest centre that is drawn, as a share of all scans
+    scenario.seed = 0
+
+    config.model = model = ml_collections.ConfigDict()
+    model.name = "sfcn"  # a file of harmjax/models
+    model.width = 1.0
+    model.norm = "batch"  # batch | group | none
+    model.dropout = 0.2
+    model.dtype = "float32"  # of the convolutions; bfloat16 for mixed precision
+
+    config.train = train = ml_collections.ConfigDict()
+    train.topology = "travelling"  # travelling | federated | central
+    train.federation = "memory"  # memory | stepwise | stream
+    train.batch_size = 5
+    train.learning_rate = 1e-4
+    train.decay = 0.1  # the rate falls by exp(-decay) per cycle
+    train.restart_schedule = False  # the authors' quirk: the rate starts anew after the warm-up
+    train.drop_remainders = False  # the authors' quirk: only full batches
+    train.warmup_cycles = 10
+    train.warmup_on = "clean"  # clean: without planted harm; as_is: on everything
+    train.cycles = 30  # in all, the warm-up included
+    train.deliver = "retrain"  # retrain from the warm-up on the final mask | last
+    train.stops_per_call = 32  # between two updates of the progress bar
+    train.verification_batch = 64
+    train.minimum_group = 5  # held-out scans below which a centre answers counts only
+    train.keep_checkpoints = "last"  # last | all
+
+    config.policy = policy = ml_collections.ConfigDict()
+    policy.name = "verify_revisit"  # a file of harmjax/policies
+    policy.threshold = 0.02  # tolerated rise of an error rate per sample tried
+    policy.revisit_after = 2  # cycles
+    policy.swap_denominators = False  # the authors' quirk: FP / positives, FN / negatives
+    return config

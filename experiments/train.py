@@ -1,0 +1,22 @@
+"""Trains one diagnostic model across hospitals under quality control.
+
+python -m experiments.train --config=configs/demo.py --workdir=runs/demo
+
+Running again on the same workdir resumes after the last complete cycle.
+"""
+
+from experiments import command
+
+
+def main(config, workdir):
+    from harmjax import preparation, tables, training
+
+    command.record(config, workdir)
+    study = preparation.prepare(config, workdir)
+    command.log(workdir, study.text)
+    outcome = training.train(config, workdir, study=study)
+    command.log(workdir, training.summary(study, outcome))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,61 @@
+"""All centres' scans in this process's memory: pure JAX, one `jit(lax.scan)` a cycle."""
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import statistics, types
+
+
+def memory(
+    learner: types.Learner,
+    train: types.Samples,
+    held_out: types.Samples,
+    key,
+    *,
+    chunk: int = 64,
+    minimum: int = 5,
+    control=(jax.lax.scan, jax.lax.cond),
+) -> types.Federation:
+    """A federation whose functions read from arrays and can be traced, mapped and differentiated.
+
+    Build it inside the jitted function that uses it, so that the arrays stay arguments of the program.
+
+    Args:
+        learner: What every centre computes.
+        train: N training samples.
+        held_out: M verification samples.
+        key: Root of the per-sample dropout keys.
+        chunk: Verification scans per forward pass.
+        minimum: Centres with fewer held-out scans than this answer counts only.
+        control: `scan` and `cond` that the algorithm runs with.
+    """
+    num_samples, num_held_out = len(train.label), len(held_out.label)
+    chunk = min(chunk, num_held_out)
+    starts = jnp.arange(0, num_held_out, chunk)
+    centre_size = jnp.sum(held_out.centre[:, None] == held_out.centre, axis=1)
+
+    def batch_of(samples, ids, cycle):
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, cycle), i))
+        return types.Batch(samples.image[ids], samples.label[ids], keys(samples.identity[ids]))
+
+    def learn(model, stop, weight):
+        offered = stop.ids < num_samples
+        batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
+        return learner.learn(model, batch, weight, offered, stop.cycle)
+
+    def total(statistic, model, *args):
+        statistic_fn = getattr(statistics, statistic)
+        asked = jnp.ones(num_held_out, bool)
+        if statistic not in statistics.EVERY_CENTRE:
+            asked = centre_size >= minimum
+
+        def part(start):
+            ids = start + jnp.arange(chunk)
+            inside = jnp.minimum(ids, num_held_out - 1)
+            weight = jnp.where((ids < num_held_out) & asked[inside], 1.0, 0.0)
+            return statistic_fn(learner, model, batch_of(held_out, inside, 0), weight, *args)
+
+        sums = jax.lax.map(part, starts)
+        return jax.tree.map(lambda s: jnp.sum(s, axis=0), sums)
+
+    return types.Federation(train.centre, learn, total, *control)

@@ -1,0 +1,41 @@
+"""The federation in memory behind one jitted call per request, under plain Python control flow."""
+
+import functools
+
+import jax
+
+from harmjax import types
+from harmjax.federations import control, memory
+
+
+def stepwise(
+    learner: types.Learner, train: types.Samples, held_out: types.Samples, key, **options
+) -> types.Federation:
+    """The same answers as `memory.memory`, asked one at a time.
+
+    This is how the algorithm runs where a branch decides about a message, and how a run is debugged:
+    every model, count and decision is a concrete array between two calls.
+
+    Args:
+        learner: See `memory.memory`, which also takes the options.
+        train: N training samples.
+        held_out: M verification samples.
+        key: Root of the per-sample dropout keys.
+    """
+
+    @jax.jit
+    def learn(data, model, stop, weight):
+        return memory.memory(learner, *data, **options).learn(model, stop, weight)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def total(data, statistic, model, *args):
+        return memory.memory(learner, *data, **options).total(statistic, model, *args)
+
+    data = (train, held_out, key)
+    return types.Federation(
+        train.centre,
+        functools.partial(learn, data),
+        functools.partial(total, data),
+        control.scan,
+        control.cond,
+    )

@@ -1,0 +1,97 @@
+"""Centres whose scans stay on disk: batches are read ahead while the model learns.
+
+For cohorts that do not fit in memory. Images are NumPy arrays, as a rule memory maps; only the scans
+of the current request are on the device.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import statistics, types
+from harmjax.data import stream as reading
+from harmjax.federations import control
+
+
+def stream(
+    learner: types.Learner,
+    train: types.Samples,
+    held_out: types.Samples,
+    key,
+    *,
+    chunk: int = 64,
+    minimum: int = 5,
+) -> types.Federation:
+    """A federation that reads every batch from `image` when it is asked for.
+
+    Takes the arguments of `memory.memory` and gives the same answers. Verification scans, and the
+    batches of the stops of one scan, are read ahead by a background thread.
+    """
+    num_samples, num_held_out = len(train.label), len(held_out.label)
+    chunk = min(chunk, num_held_out)
+    centre_size = np.bincount(held_out.centre)[held_out.centre]
+    ahead = {}
+
+    def batch_keys(identity, cycle):
+        at_cycle = jax.random.fold_in(key, cycle)
+        return jax.vmap(lambda i: jax.random.fold_in(at_cycle, i))(identity)
+
+    @jax.jit
+    def update(model, image, label, identity, stop, weight):
+        batch = types.Batch(image, label, batch_keys(identity, stop.cycle))
+        return learner.learn(model, batch, weight, stop.ids < num_samples, stop.cycle)
+
+    def fetch(ids):
+        return np.asarray(train.image[np.minimum(ids, num_samples - 1)])
+
+    def learn(model, stop, weight):
+        ids = np.asarray(stop.ids)
+        inside = np.minimum(ids, num_samples - 1)
+        image = ahead.get(ids.tobytes())
+        image = fetch(ids) if image is None else image
+        return update(model, image, train.label[inside], train.identity[inside], stop, weight)
+
+    def scan(body, carry, xs):
+        if not isinstance(xs, types.Stop):
+            return control.scan(body, carry, xs)
+        read = reading.batches(fetch, np.asarray(xs.ids))
+
+        def with_images(carry, stop):
+            ahead.clear()
+            ahead[np.asarray(stop.ids).tobytes()] = next(read)
+            return body(carry, stop)
+
+        try:
+            return control.scan(with_images, carry, xs)
+        finally:
+            ahead.clear()
+            read.close()
+
+    jitted = {}
+
+    def part(statistic, model, batch, weight, *args):
+        if statistic not in jitted:
+            statistic_fn = getattr(statistics, statistic)
+            jitted[statistic] = jax.jit(
+                lambda model, batch, weight, *args: statistic_fn(
+                    learner, model, batch, weight, *args
+                )
+            )
+        return jitted[statistic](model, batch, weight, *args)
+
+    def total(statistic, model, *args):
+        asked = np.ones(num_held_out, bool)
+        if statistic not in statistics.EVERY_CENTRE:
+            asked = centre_size >= minimum
+        rows = [np.arange(start, start + chunk) for start in range(0, num_held_out, chunk)]
+        inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
+        images = reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
+        sums = None
+        for ids, at, image in zip(rows, inside, images, strict=True):
+            weight = jnp.asarray((ids < num_held_out) & asked[at], jnp.float32)
+            batch = types.Batch(image, held_out.label[at], batch_keys(held_out.identity[at], 0))
+            found = part(statistic, model, batch, weight, *args)
+            sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
+        return sums
+
+    return types.Federation(jnp.asarray(train.centre), learn, total, scan, control.cond)

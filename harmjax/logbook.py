@@ -1,0 +1,192 @@
+"""The tables of a run: decisions.csv, harm.csv, metrics.csv and cost.json.
+
+Everything here is plain NumPy and text. Rows of cycles that a resumed run will repeat are dropped
+when the logbook is opened, so that a killed run ends with the same tables.
+"""
+
+import json
+import math
+import pathlib
+
+import jax
+import numpy as np
+
+from harmjax import metrics, tables, types
+
+DECISIONS = (
+    *("cycle", "stop", "centre", "kind", "subjects", "tp", "fp", "tn", "fn", "fpr", "fnr"),
+    *("reference_fpr", "reference_fnr", "allowed", "accepted"),
+)
+METRICS = ("cycle", "split", "group", *metrics.Metrics._fields)
+FORWARD_EQUIVALENTS = {"forward": 1, "gradient": 3, "jvp": 2}
+
+
+def error_rates(counts: types.Counts) -> tuple[float, float]:
+    """False-positive and false-negative rate (fractions) of concrete counts, NaN without a class."""
+    tp, fp, tn, fn = (int(c) for c in counts)
+    return (fp / (fp + tn) if fp + tn else math.nan, fn / (fn + tp) if fn + tp else math.nan)
+
+
+def baseline_row(cycle: int, counts: types.Counts) -> list:
+    """The row of decisions.csv that sets the first reference."""
+    numbers = [int(c) for c in counts]
+    return [cycle, None, "", "baseline", "", *numbers, *error_rates(counts), None, None, None, 1]
+
+
+def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> list[list]:
+    """Rows of decisions.csv for one cycle, in the order of the verifications.
+
+    Args:
+        cycle: The cycle.
+        stops: `types.Stop` of [T].
+        trail: Of the stops, [T, R].
+        closing: Of the close, [R].
+        names: [N] names of the training samples.
+        centres: Names of the centres.
+        centre_of: [N] int, index of each sample's centre.
+    """
+    stops, trail, closing = jax.device_get((stops, trail, closing))
+    rows = []
+    for stop, row in np.argwhere(_verified(trail)):
+        one = jax.tree.map(lambda x: x[stop, row], trail)  # noqa: B023
+        rows.append(_row(cycle, int(stop), centres[stops.centre[stop]], one, names))
+    for row in np.flatnonzero(_verified(closing)):
+        one = jax.tree.map(lambda x: x[row], closing)  # noqa: B023
+        where = centres[centre_of[one.ids[one.ids < len(names)][0]]]
+        rows.append(_row(cycle, None, where, one, names))
+    return rows
+
+
+def _verified(trail):
+    return (trail.kind != types.NO_TRIAL) & (trail.kind != types.UNVERIFIED)
+
+
+def _row(cycle, stop, centre, one, names) -> list:
+    subjects = ";".join(names[i] for i in one.ids if i < len(names))
+    numbers = [int(c) for c in one.counts]
+    rates = [*error_rates(one.counts), *error_rates(one.reference)]
+    allowed = round(float(one.allowed), 6)
+    kind = types.TRIAL_KINDS[int(one.kind)]
+    return [cycle, stop, centre, kind, subjects, *numbers, *rates, allowed, int(one.accepted)]
+
+
+def metric_rows(cycle, split, logits, labels, groups) -> list[list]:
+    """Rows of metrics.csv for one cycle and split, one per subgroup.
+
+    Args:
+        cycle: The cycle.
+        split: 'verification' or 'test'.
+        logits: [M] float.
+        labels: [M] 0 or 1.
+        groups: Pairs of name and members [M] bool.
+    """
+    return [
+        [cycle, split, name, *metrics.metrics(logits[members], labels[members])]
+        for name, members in groups
+    ]
+
+
+def cost_entry(phase, cycle, trail, closing, num_samples, num_held_out, num_centres, model_bytes):
+    """What one cycle cost, from its trail: passes in samples and bytes that left centres.
+
+    Every trial is one local update, whose model leaves the centre; a verified one also asks every
+    centre for four integers. Without verification the model leaves once per stop.
+    """
+    trail, closing = jax.device_get((trail, closing))
+    learned, verified, trials = 0, 0, 0
+    for part in (trail, closing):
+        tried = part.kind != types.NO_TRIAL
+        learned += int(((part.ids < num_samples) & tried[..., None]).sum())
+        verified += int(_verified(part).sum())
+        trials += int(tried.sum())
+    return {
+        "phase": phase,
+        "cycle": cycle,
+        "gradient": learned,
+        "forward": verified * num_held_out,
+        "verifications": verified,
+        "model_bytes": trials * model_bytes,
+        "count_bytes": verified * num_centres * 16,
+    }
+
+
+def summarise_cost(entries) -> dict:
+    """The content of cost.json: totals of the phases warm-up, train, verify and score, and cycles.
+
+    Training and verification run in one program, so their seconds are under `train`.
+    """
+    warm = [e for e in entries if e["phase"] == "warmup"]
+    rest = [e for e in entries if e["phase"] != "warmup"]
+
+    def phase(of, gradient, forward, timed):
+        return _phase(
+            gradient=sum(e["gradient"] for e in of) if gradient else 0,
+            forward=sum(e["forward"] for e in of) if forward else 0,
+            seconds=sum(e["seconds"] for e in of) if timed else 0.0,
+            num_bytes=sum(e["model_bytes"] * gradient + e["count_bytes"] * forward for e in of),
+        )
+
+    phases = {
+        "warm-up": phase(warm, True, False, True),
+        "train": phase(rest, True, False, True),
+        "verify": phase(rest, False, True, False),
+        "score": phase([], False, False, False),
+    }
+    return {"phases": phases, "forward_equivalents": FORWARD_EQUIVALENTS, "cycles": list(entries)}
+
+
+def read_cost(path) -> list[dict]:
+    """The entries of cost.json by cycle; none if there is no file."""
+    path = pathlib.Path(path)
+    return json.loads(path.read_text(encoding="utf-8"))["cycles"] if path.exists() else []
+
+
+def _phase(gradient, forward, seconds, num_bytes) -> dict:
+    passes = {"forward": forward, "gradient": gradient, "jvp": 0}
+    equivalents = sum(FORWARD_EQUIVALENTS[kind] * number for kind, number in passes.items())
+    return passes | {
+        "forward_equivalents": equivalents,
+        "seconds": round(seconds, 3),
+        "bytes": num_bytes,
+    }
+
+
+def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupted, kind) -> None:
+    """Writes harm.csv: a row per training sample.
+
+    Args:
+        path: Of the file.
+        names: [N] of the samples.
+        centres: Names of the centres.
+        centre_of: [N] int.
+        labels: [N] int.
+        verdicts: `types.Verdicts`.
+        mask: [N] what the delivered model is trained on.
+        corrupted: [N] bool, or None where nothing is simulated.
+        kind: [N] str, the harm planted, '' where none.
+    """
+    verdicts = jax.device_get(verdicts)
+    header = ["subject", "centre", "label", "harm", "p_value", "mask", "verdict", "cycle"]
+    header += [] if corrupted is None else ["corrupted", "kind"]
+    rows = []
+    for i, name in enumerate(names):
+        verdict = "eliminated" if verdicts.eliminated[i] else "kept"
+        verdict = "pending" if verdicts.pending[i] else verdict
+        cycle = int(verdicts.cycle[i]) if verdicts.cycle[i] >= 0 else None
+        row = [name, centres[centre_of[i]], int(labels[i]), float(verdicts.harm[i]), None]
+        row += [float(mask[i]), verdict, cycle]
+        rows.append(row + ([] if corrupted is None else [int(corrupted[i]), kind[i]]))
+    tables.write(path, header, rows)
+
+
+def rows_through(path, header, cycle: int) -> list[list[str]]:
+    """Rows of a table that a resumed run keeps: those up to a cycle; none if there is no table."""
+    return [[row[c] for c in header] for row in tables.read(path) if int(row["cycle"]) <= cycle]
+
+
+def write_json(path, content) -> None:
+    """Writes a JSON file atomically."""
+    path = pathlib.Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+    part.replace(path)

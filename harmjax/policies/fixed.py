@@ -1,0 +1,50 @@
+"""Training under a mask that is known beforehand: the common part of `none` and `oracle`."""
+
+import jax.numpy as jnp
+
+from harmjax import types
+from harmjax.policies import trails
+
+
+def under_mask(keep=None) -> types.QualityControl:
+    """A policy that trains on `keep` and verifies nothing.
+
+    Args:
+        keep: [N] bool, or None for every sample. Samples left out count as eliminated.
+    """
+
+    def init(num_samples, baseline):
+        del baseline
+        return jnp.ones(num_samples, bool) if keep is None else jnp.asarray(keep, bool)
+
+    def mask(state, cycle):
+        del cycle
+        return state
+
+    def visit(fed, travel, stop):
+        offered = stop.ids < len(fed.centre)
+
+        def train(model):
+            return fed.learn(model, stop, offered.astype(jnp.float32))
+
+        def skip(model):
+            return model, jnp.float32(0)
+
+        model, loss = fed.cond(jnp.any(offered), train, skip, travel.model)
+        return travel._replace(model=model), trails.unverified(stop.ids, loss, jnp.any(offered))
+
+    def close(fed, travel, cycle):
+        del cycle
+        nothing = jnp.full(1, len(fed.centre), jnp.int32)
+        return travel, trails.unverified(nothing, jnp.float32(0), jnp.bool_(False))
+
+    def verdicts(state, cycle):
+        del cycle
+        return types.Verdicts(
+            harm=jnp.full(len(state), jnp.nan, jnp.float32),
+            pending=jnp.zeros(len(state), bool),
+            eliminated=~state,
+            cycle=jnp.full(len(state), -1, jnp.int32),
+        )
+
+    return types.QualityControl(init, mask, visit, close, verdicts)

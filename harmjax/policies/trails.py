@@ -1,0 +1,46 @@
+"""Rows of the trail that a policy leaves."""
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import types
+
+
+def no_trial(num_samples: int, slots: int) -> types.Trail:
+    """The row of a trial that did not take place: `slots` empty ids, no fields with [R]."""
+    zero = types.Counts(*[jnp.int32(0)] * 4)
+    return types.Trail(
+        kind=jnp.int32(types.NO_TRIAL),
+        ids=jnp.full(slots, num_samples, jnp.int32),
+        loss=jnp.float32(0),
+        counts=zero,
+        reference=zero,
+        allowed=jnp.float32(0),
+        accepted=jnp.bool_(False),
+    )
+
+
+def unverified(ids, loss, trained) -> types.Trail:
+    """The trail of one stop that was trained on (or skipped) without verification: one row."""
+    row = no_trial(0, len(ids))._replace(
+        kind=jnp.where(trained, types.UNVERIFIED, types.NO_TRIAL).astype(jnp.int32),
+        ids=ids,
+        loss=loss,
+        accepted=trained,
+    )
+    return stack([row])
+
+
+def stack(rows) -> types.Trail:
+    """Rows of one trial each as a trail of R = len(rows) rows."""
+    return jax.tree.map(lambda *each: jnp.stack(each), *rows)
+
+
+def join(*trails) -> types.Trail:
+    """Trails one after the other."""
+    return jax.tree.map(lambda *each: jnp.concatenate(each), *trails)
+
+
+def flatten(trail: types.Trail) -> types.Trail:
+    """A trail of a scan, [T, R, ...], as one of [T * R, ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), trail)

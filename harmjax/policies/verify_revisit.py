@@ -1,0 +1,176 @@
+"""The published quality control: verify, roll back, isolate, revisit, eliminate."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import types
+from harmjax.learner import select
+from harmjax.policies import trails
+
+
+class State(NamedTuple):
+    """What the server remembers between stops."""
+
+    reference: types.Counts  # of the last accepted model
+    allowed: types.Array  # [2, K+1] int32, extra FP and extra FN that k samples may cost
+    rate: types.Array  # [2] float32, what one extra FP and one extra FN add to the rates
+    suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
+    eliminated: types.Array  # [N] bool
+    harm: types.Array  # [N] float32, larger rate change of the last lone trial, NaN before
+    verdict: types.Array  # [N] int32, cycle of the last verdict, -1 before
+
+
+def verify_revisit(
+    *,
+    threshold: float = 0.02,
+    revisit_after: int = 2,
+    swap_denominators: bool = False,
+    max_batch: int = 5,
+) -> types.QualityControl:
+    """The published procedure as a policy.
+
+    After every batch all centres count errors on their held-out scans. An update is harmful if it adds
+    more than `floor(threshold k N_negative)` false positives or `floor(threshold k N_positive)` false
+    negatives to the last accepted model, k being the samples tried. A harmful batch is rolled back and
+    its samples are tried alone, one after another, each accepted one moving the model. A sample that is
+    harmful alone is set aside and tried again at the end of cycle c + `revisit_after`: harmful again, it
+    is eliminated; otherwise it has been trained on and returns. Revisits go in the order of ids.
+
+    Args:
+        threshold: Tolerated rise of the false-positive and of the false-negative rate per sample tried
+            (fraction).
+        revisit_after: Cycles until a suspect is tried again.
+        swap_denominators: The authors' quirk: false positives are divided by the number of positives,
+            false negatives by the number of negatives.
+        max_batch: Largest number of samples of one stop.
+
+    References:
+        Souza et al., Identifying and eliminating harmful data in distributed learning, npj Digital
+        Medicine 2025, doi 10.1038/s41746-025-01499-0.
+
+    Example:
+        >>> state = verify_revisit().init(3, types.Counts(tp=100, fp=9, tn=41, fn=0))
+        >>> state.allowed[:, 5].tolist()
+        [5, 10]
+    """
+
+    def init(num_samples, baseline):
+        held_out = np.array([baseline.fp + baseline.tn, baseline.fn + baseline.tp], float)
+        if held_out.min() < 1:
+            raise ValueError(
+                f"verification scans: {held_out[0]:.0f} negative, {held_out[1]:.0f} positive; "
+                "error rates need at least one of each class"
+            )
+        if swap_denominators:
+            held_out = held_out[::-1]
+        tried = np.arange(max_batch + 1)
+        return State(
+            reference=types.Counts(*(jnp.asarray(c, jnp.int32) for c in baseline)),
+            allowed=jnp.asarray(np.floor(threshold * np.outer(held_out, tried) + 1e-9), jnp.int32),
+            rate=jnp.asarray(1 / held_out, jnp.float32),
+            suspected=jnp.full(num_samples, -1, jnp.int32),
+            eliminated=jnp.zeros(num_samples, bool),
+            harm=jnp.full(num_samples, jnp.nan, jnp.float32),
+            verdict=jnp.full(num_samples, -1, jnp.int32),
+        )
+
+    def mask(state, cycle):
+        del cycle
+        return ~state.eliminated & (state.suspected < 0)
+
+    def nothing(fed):
+        return trails.no_trial(len(fed.centre), max_batch)
+
+    def attempt(fed, travel, stop, kind):
+        """Trains on a stop, verifies, and keeps or rolls back; the same for one sample and for five."""
+        reference, offered = travel.state.reference, stop.ids < len(fed.centre)
+        tried = jnp.sum(offered)
+        candidate, loss = fed.learn(travel.model, stop, offered.astype(jnp.float32))
+        counts = fed.total("counts", candidate)
+        extra = jnp.stack([counts.fp - reference.fp, counts.fn - reference.fn])
+        accepted = ~jnp.any(extra > travel.state.allowed[:, tried])
+        state = travel.state._replace(reference=select(accepted, counts, reference))
+        padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
+        trail = types.Trail(
+            kind=jnp.int32(kind),
+            ids=jnp.concatenate([stop.ids, padding]),
+            loss=loss,
+            counts=counts,
+            reference=reference,
+            allowed=jnp.float32(threshold) * tried,
+            accepted=accepted,
+        )
+        rise = jnp.max(extra * travel.state.rate)
+        return types.Travel(select(accepted, candidate, travel.model), state), trail, rise
+
+    def lone_trials(fed, travel, cycle, ids, kind):
+        """Tries samples one at a time; padding ids are skipped."""
+
+        def trial(travel, i):
+            stop = types.Stop(cycle, fed.centre[i], i[None])
+            travel, trail, rise = attempt(fed, travel, stop, kind)
+            harmful, gone = ~trail.accepted, ~trail.accepted & (kind == types.REVISIT)
+            state = travel.state
+            state = state._replace(
+                suspected=state.suspected.at[i].set(jnp.where(harmful & ~gone, cycle, -1)),
+                eliminated=state.eliminated.at[i].set(gone),
+                harm=state.harm.at[i].set(rise),
+                verdict=state.verdict.at[i].set(cycle),
+            )
+            return travel._replace(state=state), trail
+
+        def each(travel, i):
+            return fed.cond(
+                i < len(fed.centre), trial, lambda travel, i: (travel, nothing(fed)), travel, i
+            )
+
+        return fed.scan(each, travel, ids)
+
+    def trials(fed, travel, cycle, ids, kind):
+        """`lone_trials` of a row of ids, unless the whole row is padding."""
+
+        def skip(travel):
+            return travel, trails.stack([nothing(fed)] * len(ids))
+
+        def run(travel):
+            return lone_trials(fed, travel, cycle, ids, kind)
+
+        return fed.cond(jnp.any(ids < len(fed.centre)), run, skip, travel)
+
+    def visit(fed, travel, stop):
+        nobody = jnp.full_like(stop.ids, len(fed.centre))
+
+        def run(travel):
+            travel, trail, _ = attempt(fed, travel, stop, types.BATCH)
+            suspects = jnp.where(trail.accepted, nobody, stop.ids)
+            travel, alone = trials(fed, travel, stop.cycle, suspects, types.SINGLE)
+            return travel, trails.join(trails.stack([trail]), alone)
+
+        def skip(travel):
+            return travel, trails.stack([nothing(fed)] * (1 + len(stop.ids)))
+
+        return fed.cond(jnp.any(stop.ids < len(fed.centre)), run, skip, travel)
+
+    def close(fed, travel, cycle):
+        num_samples = len(fed.centre)
+        suspected = travel.state.suspected
+        due = (suspected >= 0) & (suspected + revisit_after <= cycle)
+        (ids,) = jnp.nonzero(
+            due, size=-(-num_samples // max_batch) * max_batch, fill_value=num_samples
+        )
+        rows = ids.astype(jnp.int32).reshape(-1, max_batch)
+        cycle = jnp.asarray(cycle, jnp.int32)
+
+        def revisit(travel, row):
+            return trials(fed, travel, cycle, row, types.REVISIT)
+
+        travel, trail = fed.scan(revisit, travel, rows)
+        return travel, trails.flatten(trail)
+
+    def verdicts(state, cycle):
+        del cycle
+        return types.Verdicts(state.harm, state.suspected >= 0, state.eliminated, state.verdict)
+
+    return types.QualityControl(init, mask, visit, close, verdicts)

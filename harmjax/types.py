@@ -1,0 +1,143 @@
+"""The records that everything else passes around.
+
+Dimensions, used in every shape comment of the project:
+
+    N  training samples          B  slots of a batch (padding carries id N)
+    M  held-out scans            S  shape of one stored image: (X, Y, Z), (X, Y, C) or (F,)
+    C  centres                   T  stops of one cycle
+    F  features of a sample      R  verifications of one stop
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+
+
+class Samples(NamedTuple):
+    """Labelled images of one split, in one order, on one device."""
+
+    image: Array  # [N, *S] uint8, bfloat16 or float32
+    label: Array  # [N] int32, 1 = disease
+    centre: Array  # [N] int32, index into the cohort's centre names
+    identity: Array  # [N] uint32, a stable hash of subject and session
+
+
+class Batch(NamedTuple):
+    """What one training or evaluation step sees."""
+
+    image: Array  # [B, *S] as stored
+    label: Array  # [B] int32
+    keys: Array  # [B] typed PRNG keys, one per sample
+
+
+class Variables(NamedTuple):
+    """Everything a classifier's forward pass reads."""
+
+    params: PyTree
+    batch_stats: PyTree
+
+
+class Model(NamedTuple):
+    """What travels between centres, is rolled back and is checkpointed."""
+
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+
+
+class Classifier(NamedTuple):
+    """A binary classifier as pure functions; one Flax module behind each, in `models/`.
+
+    `weight` [B] reaches the batch statistics: samples of weight 0 leave no trace in them.
+    With `train=False` running statistics are used, dropout is off and `weight` and `keys` are ignored.
+    """
+
+    init: Callable[..., Variables]  # (key, image[1, *S]) -> Variables
+    apply: Callable[..., Any]
+    # (Variables, image[B, *S], weight[B], keys[B], train: bool) -> (logits[B], features[B, F], Variables)
+
+
+class Counts(NamedTuple):
+    """Confusion counts at threshold 0.5; int32 scalars, or any common shape."""
+
+    tp: Array
+    fp: Array
+    tn: Array
+    fn: Array
+
+
+class Stop(NamedTuple):
+    """One batch at one centre."""
+
+    cycle: Array  # [] int32
+    centre: Array  # [] int32
+    ids: Array  # [B] int32, N where the slot is empty
+
+
+class Learner(NamedTuple):
+    """One local update and one forward pass: all that a centre computes on its own scans."""
+
+    init: Callable[..., Model]  # (key, image[1, *S]) -> Model
+    learn: Callable[..., tuple[Model, Array]]
+    # (Model, Batch, weight[B], offered[B] bool, cycle) -> (Model, loss [])
+    logits: Callable[..., Array]  # (Model, image[B, *S]) -> [B]
+
+
+class Federation(NamedTuple):
+    """The only thing that touches data; the algorithm is written against it once.
+
+    In memory the functions are pure JAX and `scan` and `cond` are those of `jax.lax`. Elsewhere they
+    may send messages, and `scan` and `cond` are their plain Python twins.
+    """
+
+    centre: Array  # [N] int32, which centre holds each training sample
+    learn: Callable[..., tuple[Model, Array]]  # (Model, Stop, weight[B]) -> (Model, loss [])
+    total: Callable[..., PyTree]  # (statistic name, Model, *args) -> sums over every centre
+    scan: Callable[..., Any]
+    cond: Callable[..., Any]
+
+
+class Travel(NamedTuple):
+    """What the next stop needs."""
+
+    model: Model
+    state: PyTree  # of the quality control
+
+
+class Trail(NamedTuple):
+    """What the log keeps: one row per trial, `kind` NO_TRIAL where a slot was not used."""
+
+    kind: Array  # [R] int32, index into TRIAL_KINDS
+    ids: Array  # [R, B] int32, N where the slot is empty
+    loss: Array  # [R] float32, of the samples tried, before the update
+    counts: Counts  # [R] of the model after the update
+    reference: Counts  # [R] of the last accepted model
+    allowed: Array  # [R] float32, rate by which the reference may be exceeded
+    accepted: Array  # [R] bool
+
+
+NO_TRIAL, BATCH, SINGLE, REVISIT, UNVERIFIED = range(5)
+TRIAL_KINDS = ("", "batch", "single", "revisit", "unverified")
+
+
+class QualityControl(NamedTuple):
+    """A policy: what is trained on, and what a visit tries, keeps and rolls back."""
+
+    init: Callable[..., PyTree]  # (num_samples, baseline: Counts) -> state
+    mask: Callable[..., Array]  # (state, cycle) -> keep[N] bool
+    visit: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, Stop) -> ...
+    close: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, cycle) -> ...
+    verdicts: Callable[..., "Verdicts"]  # (state, cycle) -> Verdicts
+
+
+class Verdicts(NamedTuple):
+    """What a policy says of every training sample; NaN and -1 stand for "nothing yet"."""
+
+    harm: Array  # [N] float32, > 0 means that including the sample raises misdiagnosis
+    pending: Array  # [N] bool
+    eliminated: Array  # [N] bool
+    cycle: Array  # [N] int32, of the last verdict
