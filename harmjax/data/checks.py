@@ -1,0 +1,120 @@
+"""What is wrong with a cohort, found before training and shown in one table."""
+
+import collections
+from typing import NamedTuple
+
+from harmjax.data import records
+
+# With the published threshold of 0.02 per scan, one error among fewer already exceeds it.
+FEWEST_VERIFICATION = 50
+CLASSES = ("controls", "patients")
+ManifestError = records.ManifestError
+
+
+class Findings(NamedTuple):
+    """What to tell a person before training starts."""
+
+    problems: tuple[records.Problem, ...]  # scans and centres that are left out
+    warnings: tuple[str, ...]  # what still trains, but finds or shows less
+    text: str  # counts, problems and warnings as aligned text; '' lines separate them
+
+
+def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICATION):
+    """Returns the `Findings` about the scans that are left.
+
+    Args:
+        scans: records that can be used, with splits.
+        problems: problems found so far, by the manifest's reader and while loading.
+        listed: records as the manifest lists them; a centre whose scans were all left out is
+            noticed only with them.
+        strict: whether any problem refuses the cohort as a whole.
+        fewest: verification scans per class below which a warning is due.
+
+    Raises:
+        ManifestError: with the text, if a class has no training scan, or if `strict` and there is
+            any problem.
+
+    >>> scans = [records.Record(2 + i, f"s{i}", "", "A", i, "train") for i in range(2)]
+    >>> print(check(scans).warnings[0])
+    verification has no controls: false positives cannot be seen
+    """
+    counts = collections.Counter((r.split, r.label) for r in scans)
+    problems = (*problems, *_centres(scans, listed))
+    warnings = tuple(_warnings(counts, fewest))
+    parts = [summary(scans)]
+    if problems:
+        parts.append(f"{len(problems)} left out:\n{table(problems)}")
+    parts += [f"warning: {text}" for text in warnings]
+    text = "\n\n".join(parts)
+    missing = [CLASSES[label] for label in (0, 1) if not counts["train", label]]
+    if missing:
+        raise ManifestError(
+            f"{text}\n\nno training scan of {' or '.join(missing)} is left: repair the scans "
+            "above, or correct data.columns.positive and .negative, data.fractions or Split"
+        )
+    if strict and problems:
+        raise ManifestError(
+            f"{text}\n\nrefused because of data.strict: repair the {len(problems)} problems above, "
+            "or set data.strict=False to leave them out"
+        )
+    return Findings(problems, warnings, text)
+
+
+def table(problems):
+    """Returns problems as aligned text, one a line under a header.
+
+    >>> print(table([records.Problem(7, "s1", "age", "'x' is not a number")]))
+    row  subject  place  problem
+    7    s1       age    'x' is not a number
+    """
+    rows = [("row", "subject", "place", "problem")]
+    rows += [(str(p.row or "-"), p.subject or "-", p.place, p.what) for p in problems]
+    return _aligned(rows)
+
+
+def summary(scans):
+    """Returns the number of scans by split and class as aligned text.
+
+    >>> print(summary([records.Record(2, "a", "", "A", 1, "train")]))
+    split         controls  patients  centres
+    train         0         1         1
+    verification  0         0         0
+    test          0         0         0
+    """
+    rows = [("split", *CLASSES, "centres")]
+    for split in records.SPLITS:
+        chosen = [r for r in scans if r.split == split]
+        patients = sum(r.label for r in chosen)
+        num_centres = len({r.centre for r in chosen})
+        rows.append((split, str(len(chosen) - patients), str(patients), str(num_centres)))
+    return _aligned(rows)
+
+
+def _aligned(rows):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _centres(scans, listed):
+    training = {r.centre for r in scans if r.split == "train"}
+    what = "no training scan is left: the model does not visit this centre"
+    for centre in sorted({r.centre for r in (*listed, *scans)} - training):
+        yield records.Problem(0, "", f"centre {centre}", what)
+
+
+def _warnings(counts, fewest):
+    for label, errors in enumerate(("false positives", "false negatives")):
+        number = counts["verification", label]
+        if not number:
+            yield f"verification has no {CLASSES[label]}: {errors} cannot be seen"
+        elif number < fewest:
+            yield (
+                f"verification has {number} {CLASSES[label]}, fewer than {fewest}: a single error "
+                "exceeds the published threshold, so a good scan is easily called harmful"
+            )
+    for label in (0, 1):
+        if not counts["test", label]:
+            yield f"test has no {CLASSES[label]}: AUROC is undefined there"

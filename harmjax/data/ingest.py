@@ -1,0 +1,228 @@
+"""From records to one array of images, in memory or on disk."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from harmjax import types
+from harmjax.data import intensity as intensities
+from harmjax.data import nifti, records
+
+# Raise it when reading the same file gives other voxels than before.
+FORMAT = 1
+NUM_THREADS = max(2, min(8, os.cpu_count() or 1))
+
+
+class Cohort(NamedTuple):
+    """All images of a study, in one order: by split, then centre, then subject and session."""
+
+    records: tuple[records.Record, ...]  # one per image
+    images: np.ndarray  # [R, *S] uint8, bfloat16 or float32; a read-only memory map from a store
+    centres: tuple[str, ...]  # names; types.Samples.centre indexes them
+
+
+def load(
+    scans,
+    *,
+    spacing=4.0,
+    intensity="raw",
+    percentiles=(0.5, 99.5),
+    dtype="uint8",
+    align="world",
+    slices=(),
+    store=None,
+    progress=True,
+):
+    """Returns (Cohort, problems): scans that cannot be read are left out, each with a problem.
+
+    Args:
+        scans: records with a path and a split.
+        spacing: voxel size of the model's grid in mm.
+        intensity: 'raw', 'percentile' or 'zscore', see `intensity.scale`.
+        percentiles: low and high, in percent, for 'percentile'.
+        dtype: 'uint8', 'bfloat16' or 'float32'.
+        align: 'world' or 'centre', see `nifti.read`.
+        slices: axial positions in mm; images are then [X, Y, len(slices)], else [X, Y, Z].
+        store: a file to keep the images in, for cohorts larger than memory and for resuming. It is
+            read again as long as scans, files and settings are the same, else written anew.
+        progress: whether to draw a progress bar.
+
+    Raises:
+        ValueError: for settings that do not fit together, or a record without a split.
+
+    >>> import tempfile
+    >>> shape, affine = nifti.grid(16)
+    >>> scan = np.arange(1200).reshape(shape) % 256
+    >>> path = nifti.write(tempfile.mkdtemp() + "/a.nii", scan.astype(np.uint8), affine)
+    >>> one = records.Record(2, "a", "", "A", 1, "train", str(path))
+    >>> cohort, problems = load([one], spacing=16, progress=False)
+    >>> cohort.images.shape, cohort.centres, problems
+    ((1, 10, 12, 10), ('A',), ())
+    """
+    intensities.validate(intensity, percentiles, dtype)
+    shape, affine = nifti.grid(spacing)
+    planes = _planes(slices, shape, affine)
+    scans = in_order(scans)
+
+    def image(path):
+        volume = nifti.read(path, shape, affine, align=align)
+        volume = intensities.scale(volume, intensity, percentiles)
+        volume = volume if planes is None else volume[:, :, planes]
+        return intensities.store(volume, dtype)
+
+    side = shape if planes is None else (*shape[:2], len(planes))
+    settings = (FORMAT, float(spacing), intensity, *map(float, percentiles), dtype, align, planes)
+    images, failures = _images(scans, image, side, dtype, settings, store, progress)
+    good = tuple(r for i, r in enumerate(scans) if i not in failures)
+    problems = tuple(
+        records.Problem(scans[i].row, scans[i].subject, scans[i].path, what)
+        for i, what in sorted(failures.items())
+    )
+    return Cohort(good, images, tuple(sorted({r.centre for r in good}))), problems
+
+
+def in_order(scans):
+    """Returns the records as a cohort holds them: by split, centre, subject and session.
+
+    Raises:
+        ValueError: for a record without a split.
+    """
+    for r in scans:
+        if r.split not in records.SPLITS:
+            raise ValueError(
+                f"row {r.row}, subject {r.subject}: split {r.split!r}; expected one of "
+                f"{', '.join(records.SPLITS)}, run splits.assign first"
+            )
+    key = lambda r: (records.SPLITS.index(r.split), r.centre, r.subject, r.session)  # noqa: E731
+    return tuple(sorted(scans, key=key))
+
+
+def samples(cohort, split):
+    """Returns the `types.Samples` of one split as NumPy arrays; the images are a view.
+
+    Args:
+        cohort: a Cohort.
+        split: 'train', 'verification' or 'test'.
+    """
+    if split not in records.SPLITS:
+        raise ValueError(f"split {split!r}: known are {', '.join(records.SPLITS)}")
+    at = [i for i, r in enumerate(cohort.records) if r.split == split]
+    first, end = (at[0], at[-1] + 1) if at else (0, 0)
+    chosen = cohort.records[first:end]
+    centre = {name: i for i, name in enumerate(cohort.centres)}
+    return types.Samples(
+        image=cohort.images[first:end],
+        label=np.array([r.label for r in chosen], np.int32),
+        centre=np.array([centre[r.centre] for r in chosen], np.int32),
+        identity=np.array([records.identity(r) for r in chosen], np.uint32),
+    )
+
+
+def _planes(slices, shape, affine):
+    """Returns the z indices nearest to axial positions in mm, or None for whole volumes."""
+    if not len(slices):
+        return None
+    planes = tuple(int(np.floor((mm - affine[2, 3]) / affine[2, 2] + 0.5)) for mm in slices)
+    for mm, plane in zip(slices, planes, strict=True):
+        if not 0 <= plane < shape[2]:
+            low, high = nifti.CORNER_MM[2], nifti.CORNER_MM[2] + nifti.BOX_MM[2]
+            raise ValueError(f"slices: z = {mm} mm lies outside the box, {low:g} to {high:g} mm")
+    return planes
+
+
+def _images(scans, image, side, dtype, settings, store, progress):
+    """Returns (images [R, *side] without the failures, {index: what failed})."""
+    dtype = intensities.DTYPES[dtype]
+    if store is None:
+        images = np.empty((len(scans), *side), dtype)
+        failures = _fill(images, scans, image, progress)
+        return images[: _close_up(images, failures)], failures
+    store = pathlib.Path(store)
+    note = store.with_name(store.name + ".json")
+    mark = _fingerprint(scans, side, settings)
+    known = _known(note, mark)
+    if known is None:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        note.unlink(missing_ok=True)
+        images = _map(store, dtype, (len(scans), *side), "w+")
+        failures = _fill(images, scans, image, progress)
+        num_good = _close_up(images, failures)
+        if num_good:
+            images.flush()
+        # The note comes last: a store without one was interrupted and is written anew.
+        part = note.with_name(note.name + ".part")
+        part.write_text(json.dumps({"fingerprint": mark, "failures": failures}, indent=1))
+        os.replace(part, note)
+    else:
+        failures = known
+    return _map(store, dtype, (len(scans), *side), "r")[: len(scans) - len(failures)], failures
+
+
+def _fill(images, scans, image, progress):
+    """Writes every image in place, in threads; returns {index: what failed}."""
+
+    def fill(i):
+        images[i] = image(scans[i].path)
+
+    failures = {}
+    with futures.ThreadPoolExecutor(NUM_THREADS) as pool:
+        jobs = {pool.submit(fill, i): i for i in range(len(scans))}
+        try:
+            done = futures.as_completed(jobs)
+            for job in tqdm.tqdm(
+                done, "reading scans", len(jobs), unit="scan", disable=not progress
+            ):
+                try:
+                    job.result()
+                except ValueError as error:
+                    failures[jobs[job]] = str(error)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failures
+
+
+def _close_up(images, failures):
+    """Moves the good images over the gaps of the failed ones; returns how many there are."""
+    end = 0
+    for i in range(len(images)):
+        if i not in failures:
+            if end < i:
+                images[end] = images[i]
+            end += 1
+    return end
+
+
+def _map(store, dtype, shape, mode):
+    if not shape[0]:
+        return np.empty(shape, dtype)
+    return np.memmap(store, dtype, mode, shape=shape)
+
+
+def _fingerprint(scans, side, settings):
+    digest = hashlib.sha256(repr((side, settings)).encode())
+    for r in scans:
+        size = when = -1
+        with contextlib.suppress(OSError):
+            stat = os.stat(r.path)
+            size, when = stat.st_size, stat.st_mtime_ns
+        digest.update(repr((r.path, size, when)).encode())
+    return digest.hexdigest()
+
+
+def _known(note, mark):
+    """Returns the failures noted beside a finished store with this fingerprint, or None."""
+    try:
+        content = json.loads(note.read_text())
+        if content["fingerprint"] == mark and note.with_suffix("").is_file():
+            return {int(i): what for i, what in content["failures"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return None

@@ -1,0 +1,90 @@
+"""Intensities: from a scanner's arbitrary units to what is stored and shown to the model."""
+
+import ml_dtypes
+import numpy as np
+
+DTYPES = {
+    "uint8": np.dtype(np.uint8),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float32": np.dtype(np.float32),
+}
+SCALES = ("raw", "percentile", "zscore")
+# Raw scans that span fewer grey levels than this lose their contrast when rounded to integers.
+FEWEST_LEVELS = 16
+
+
+def validate(how, percentiles, dtype):
+    """Raises ValueError where the three settings do not fit together; returns nothing."""
+    if how not in SCALES:
+        raise ValueError(f"intensity={how!r}: known are {', '.join(SCALES)}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r}: known are {', '.join(DTYPES)}")
+    low, high = percentiles
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"percentiles={tuple(percentiles)}: expected 0 <= low < high <= 100")
+    if how == "zscore" and dtype == "uint8":
+        raise ValueError(
+            "intensity='zscore' gives negative numbers, which dtype='uint8' cannot hold: set "
+            "dtype='bfloat16' or 'float32', or intensity='percentile'"
+        )
+
+
+def scale(volume, how="raw", percentiles=(0.5, 99.5)):
+    """Returns a scan in the model's units: float32 [X, Y, Z].
+
+    Args:
+        volume: float32 [X, Y, Z] in the scanner's units; 0 is background.
+        how: 'raw' changes nothing; 'percentile' maps two percentiles of the nonzero voxels to 0 and
+            255 and clips; 'zscore' gives the nonzero voxels mean 0 and SD 1, background stays 0.
+        percentiles: the low and the high percentile, in percent.
+
+    Raises:
+        ValueError: where the nonzero voxels do not vary, so there is no scale.
+
+    >>> scale(np.array([[[0, 10, 20, 30]]], np.float32), "percentile", (0, 100)).tolist()
+    [[[0.0, 0.0, 127.5, 255.0]]]
+    """
+    if how == "raw":
+        return volume
+    inside = volume[volume != 0]
+    if how == "percentile":
+        low, high = np.percentile(inside, percentiles)
+        if not high > low:
+            raise ValueError(
+                f"percentiles {percentiles[0]:g} and {percentiles[1]:g} of the nonzero voxels are "
+                f"both {low:g}: widen them or leave the scan out"
+            )
+        return np.clip((volume - low) * (255 / (high - low)), 0, 255).astype(np.float32)
+    mean, sd = inside.mean(dtype=np.float64), inside.std(dtype=np.float64)
+    if not sd > 0:
+        raise ValueError(f"every nonzero voxel is {mean:g}: z-scores need variation")
+    return np.where(volume != 0, (volume - mean) / sd, 0).astype(np.float32)
+
+
+def store(volume, dtype="uint8"):
+    """Returns a scan in its storage dtype: [X, Y, Z], rounded for uint8.
+
+    Args:
+        volume: float32 [X, Y, Z] in the model's units.
+        dtype: 'uint8', 'bfloat16' or 'float32'.
+
+    Raises:
+        ValueError: for uint8, where voxels lie outside 0..255 or span too few grey levels.
+
+    >>> store(np.array([[[0, 1.6, 255]]], np.float32)).tolist()
+    [[[0, 2, 255]]]
+    """
+    if dtype != "uint8":
+        return volume.astype(DTYPES[dtype])
+    low, high = float(volume.min()), float(volume.max())
+    if low < -0.5 or high > 255.5:
+        raise ValueError(
+            f"voxels range from {low:g} to {high:g}, outside the 0 to 255 of dtype='uint8': use "
+            "intensity='percentile', or another dtype"
+        )
+    if high - low < FEWEST_LEVELS:
+        raise ValueError(
+            f"voxels range from {low:g} to {high:g}, too few grey levels for dtype='uint8': use "
+            "intensity='percentile', or another dtype"
+        )
+    return np.rint(np.clip(volume, 0, 255)).astype(np.uint8)

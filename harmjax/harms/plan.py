@@ -1,0 +1,149 @@
+"""Which samples a scenario damages, by which of the harms, decided before any image is touched."""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+SCENARIOS = ("none", "centres", "singles")
+
+
+class Plan(NamedTuple):
+    """Which samples are to be damaged, before any image is touched."""
+
+    turn: np.ndarray  # [N] int32, position of the harm in the list of harms, -1 = left alone
+    donor: np.ndarray  # [N] int32, a sample of the other class
+
+
+def typed_key(seed):
+    """Returns the typed key of an integer seed, or the typed key given."""
+    return jax.random.key(seed) if isinstance(seed, int | np.integer) else seed
+
+
+def _generator(key):
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def _centre_ids(centres, centre_names, present):
+    """The named centres as indices into `centre_names`; numbers are indices already."""
+    ids = []
+    for centre in centres:
+        known = list(centre_names)
+        is_name = isinstance(centre, str)
+        index = known.index(centre) if is_name and centre in known else centre
+        if isinstance(index, str) or index not in present:
+            named = [known[i] if i < len(known) else int(i) for i in present]
+            near = difflib.get_close_matches(str(centre), map(str, named), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"scenario: centre {centre!r} has no training scan; {hint}"
+                f"centres that have: {', '.join(map(str, named))}"
+            )
+        ids.append(int(index))
+    return list(dict.fromkeys(ids))
+
+
+def _units(scenario, centre, rng, named, min_scans, max_fraction):
+    """What may be damaged, in order of preference: all samples of a centre, or single ones."""
+    order = rng.permutation(np.unique(centre))
+    members = {c: rng.permutation(np.flatnonzero(centre == c)) for c in order}
+    if scenario == "centres":
+        if named:
+            return [members[c] for c in named]
+        largest = max_fraction * len(centre)
+        return [members[c] for c in order if min_scans <= len(members[c]) <= largest]
+    pool = [c for c in order if c in named or (not named and len(members[c]) >= min_scans)]
+    # Fewer than half of a centre's scans, or it is no otherwise good centre.
+    rounds = max(((len(members[c]) - 1) // 2 for c in pool), default=0)
+    return [
+        members[c][r : r + 1] for r in range(rounds) for c in pool if 2 * r + 2 < len(members[c])
+    ]
+
+
+def draw(
+    label: np.ndarray,
+    centre: np.ndarray,
+    scenario: str,
+    num_harms: int = 1,
+    *,
+    seed,
+    count: int = 1,
+    centres: Sequence[str | int] = (),
+    centre_names: Sequence[str] = (),
+    min_scans: int = 5,
+    max_fraction: float = 0.2,
+) -> Plan:
+    """Returns the plan of a scenario: which samples to damage with which of the harms, and donors.
+
+    The draw does not depend on `num_harms`, and a larger `count` adds to what a smaller one chose.
+    Centres or samples that would leave a class without a clean sample are passed over.
+
+    Args:
+      label: [N] 0 or 1, of the training samples.
+      centre: [N] int, index into `centre_names`.
+      scenario: 'none'; 'centres', every sample of `count` centres, or of exactly the named ones;
+        'singles', `count` samples in otherwise good centres, one per centre before any gets a
+        second, always fewer than half of a centre.
+      num_harms: harms to deal out round robin: a centre gets one kind, single samples take turns.
+      seed: int or typed key.
+      count: centres or samples to damage; unused where 'centres' are named.
+      centres: names or indices: the centres to damage, or that the single samples are drawn from,
+        whatever their size.
+      centre_names: of the cohort; needed where `centres` are names.
+      min_scans: smallest centre, in training samples, that is drawn.
+      max_fraction: largest centre that is drawn under 'centres', as a fraction of all N.
+
+    Raises:
+      ValueError: for an unknown scenario or centre, more than is available, or a class without a
+        clean sample.
+
+    >>> label, centre = np.tile([0, 1], 20), np.repeat(np.arange(8), 5)
+    >>> plan = draw(label, centre, "centres", seed=0, count=2)
+    >>> int((plan.turn >= 0).sum())
+    10
+    """
+    label, centre = np.asarray(label), np.asarray(centre)
+    if scenario not in SCENARIOS:
+        near = difflib.get_close_matches(str(scenario), SCENARIOS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"scenario {scenario!r} is unknown; {hint}known scenarios: {', '.join(SCENARIOS)}"
+        )
+    turn = np.full(len(label), -1, np.int32)
+    if scenario == "none":
+        return Plan(turn, np.arange(len(label), dtype=np.int32))
+    if num_harms < 1 or count < 1:
+        raise ValueError(
+            f"scenario {scenario!r}: {num_harms} harms, count {count}; give at least one of each, "
+            "or choose scenario 'none'"
+        )
+    if len(np.unique(label)) < 2:
+        raise ValueError(
+            f"scenario {scenario!r}: the {len(label)} training samples hold a single class; "
+            "donors and clean samples are needed of both"
+        )
+    which_key, donor_key = jax.random.split(typed_key(seed))
+    named = _centre_ids(centres, centre_names, np.unique(centre).tolist())
+    units = _units(scenario, centre, _generator(which_key), named, min_scans, max_fraction)
+    wanted = len(named) if named and scenario == "centres" else count
+    chosen = 0
+    for unit in units:
+        if chosen == wanted:
+            break
+        clean = turn < 0
+        clean[unit] = False
+        if len(np.unique(label[clean])) == 2:
+            turn[unit] = chosen % num_harms
+            chosen += 1
+    if chosen < wanted:
+        raise ValueError(
+            f"scenario {scenario!r}: {wanted} wanted, {chosen} available with "
+            f"min_scans={min_scans}, max_fraction={max_fraction} and both classes among the clean "
+            "samples; lower the count, relax these limits or name other centres"
+        )
+    others = [np.flatnonzero(label != own) for own in (0, 1)]
+    u = _generator(donor_key).random(len(label))
+    donor = [others[own][int(x * len(others[own]))] for own, x in zip(label, u, strict=True)]
+    return Plan(turn, np.asarray(donor, np.int32))
