@@ -76,7 +76,17 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.policy = policy = ml_collections.ConfigDict()
     policy.name = "verify_revisit"  # a file of harmjax/policies
-    policy.threshold = 0.02  # tolerated rise of an error rate per sample tried
-    policy.revisit_after = 2  # cycles
-    policy.swap_denominators = False  # the authors' quirk: FP / positives, FN / negatives
+    policy.verify_revisit = published = ml_collections.ConfigDict()
+    published.threshold = 0.02  # tolerated rise of an error rate per sample tried
+    published.revisit_after = 2  # cycles
+    published.swap_denominators = False  # the authors' quirk: FP / positives, FN / negatives
+
+    config.detect = detect = ml_collections.ConfigDict()  # what experiments.detect compares
+    detect.scenarios = ("none", "centres", "singles")
+    detect.harms = (("inversion",),)  # each entry is planted together in one cohort
+    detect.count = ml_collections.ConfigDict({"none": 0, "centres": 2, "singles": 5})
+    detect.policies = ("oracle", "none", "verify_revisit")
+    detect.seeds = (0,)  # of model, itineraries and of what is planted where
+
+    config.report = True  # write report.html
     return config

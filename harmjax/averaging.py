@@ -13,8 +13,8 @@ def visits(
 ) -> tuple[types.Travel, types.Trail]:
     """The averaged model after one round; takes the place of `travel.visits`.
 
-    Every centre starts from the round's model with the initial optimiser state, which therefore stays
-    in the traveller unchanged, and makes one pass over its kept samples. Parameters and batch
+    Every centre starts from the round's model with the initial optimiser state, which therefore
+    stays in the traveller unchanged, and makes one pass over its kept samples. Parameters and batch
     statistics are averaged with the numbers of kept samples as weights. Of the policy only the mask
     counts, which has shaped the stops: nothing is verified or rolled back.
 

@@ -1,7 +1,7 @@
 """Checkpoints of a run: the whole traveller after a cycle, by phase, through orbax.
 
-A checkpoint is a folder `PHASE_CCCC` that appears only when it is complete. `final` is the delivered
-model.
+A checkpoint is a folder `PHASE_CCCC` that appears only when it is complete. `final` is the
+delivered model.
 """
 
 import pathlib

@@ -14,10 +14,10 @@ def itinerary(
 ) -> Callable[..., types.Stop]:
     """A function `(key, keep, cycle) -> Stop` that draws the stops of one cycle.
 
-    Centres come in a random order, each with all its stops in a row. Within a centre the kept samples
-    are shuffled and cut into batches of `batch_size`; the last one is smaller. The number of stops is
-    `sum(ceil(n / batch_size))` whatever is kept, so that eliminations never change a shape; stops left
-    without samples hold only padding (id N).
+    Centres come in a random order, each with all its stops in a row. Within a centre the kept
+    samples are shuffled and cut into batches of `batch_size`; the last one is smaller. The number
+    of stops is `sum(ceil(n / batch_size))` whatever is kept, so that eliminations never change a
+    shape; stops left without samples hold only padding (id N).
 
     Args:
         centre: [N] int, index of the centre that holds each sample.

@@ -42,10 +42,10 @@ def learner(
     *,
     optimiser: optax.GradientTransformation | None = None,
 ) -> types.Learner:
-    """A learner for one classifier: `init`, `learn` and `logits`.
+    """A learner for one classifier: `init`, `learn`, `logits`, `features` and `rate`.
 
-    `learn` takes one optimiser step on `sum(w l) / n` (n = samples offered). If every weight is 0 the
-    model comes back untouched, optimiser state and batch statistics included.
+    `learn` takes one optimiser step on `sum(w l) / n` (n = samples offered). If every weight is 0
+    the model comes back untouched, optimiser state and batch statistics included.
 
     Args:
         classifier: From `harmjax.models`.
@@ -54,7 +54,8 @@ def learner(
             published.
 
     References:
-        Souza et al., Identifying and eliminating harmful data in distributed learning, npj Digital
+        Souza et al., Self-supervised identification and elimination of harmful datasets in
+        distributed machine learning for medical image analysis, npj Digital
         Medicine 2025, doi 10.1038/s41746-025-01499-0.
 
     Example:
@@ -85,13 +86,19 @@ def learner(
         after = types.Model(optax.apply_updates(model.params, step), batch_stats, opt_state)
         return select(jnp.any(weight > 0), after, model), loss
 
-    def logits(model, image):
+    def forward(model, image):
         weight = jnp.ones(len(image))
         keys = jax.vmap(jax.random.key)(jnp.zeros(len(image), jnp.uint32))
         variables = types.Variables(model.params, model.batch_stats)
-        return classifier.apply(variables, image, weight, keys, False)[0]
+        return classifier.apply(variables, image, weight, keys, False)
 
-    return types.Learner(init, learn, logits)
+    def logits(model, image):
+        return forward(model, image)[0]
+
+    def features(model, image):
+        return forward(model, image)[1]
+
+    return types.Learner(init, learn, logits, features, schedule)
 
 
 def select(chosen, this, that):

@@ -22,7 +22,7 @@ FORWARD_EQUIVALENTS = {"forward": 1, "gradient": 3, "jvp": 2}
 
 
 def error_rates(counts: types.Counts) -> tuple[float, float]:
-    """False-positive and false-negative rate (fractions) of concrete counts, NaN without a class."""
+    """False-positive and false-negative rate of concrete counts; NaN without a class."""
     tp, fp, tn, fn = (int(c) for c in counts)
     return (fp / (fp + tn) if fp + tn else math.nan, fn / (fn + tp) if fn + tp else math.nan)
 

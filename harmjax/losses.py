@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import optax
 
+from harmjax import types
+
 
 def binary_cross_entropy(logits, labels):
     """Binary cross-entropy of every sample, in nats.
@@ -15,6 +17,11 @@ def binary_cross_entropy(logits, labels):
         [B] float32.
     """
     return optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
+
+
+def of_samples(learner: types.Learner, model: types.Model, batch: types.Batch):
+    """Binary cross-entropy [B] in nats of every sample, with running statistics and no dropout."""
+    return binary_cross_entropy(learner.logits(model, batch.image), batch.label)
 
 
 def stop_loss(losses, weight, offered):

@@ -94,7 +94,7 @@ def average_precision(scores, labels) -> float:
 
 
 def groups(sex: Sequence[str], age: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
-    """Pairs of a subgroup's name and its members [M] bool: `all`, by sex, by age around 60 years."""
+    """Pairs of a subgroup's name and its members [M] bool: `all`, by sex, by age around 60."""
     sex, age = np.asarray(sex), np.asarray(age, float)
     yield "all", np.ones(len(sex), bool)
     for value in sorted(set(sex.tolist()) - {""}):

@@ -1,4 +1,4 @@
-"""From a config to the samples of a study: read, check, split, plant simulated harm, and record it."""
+"""From a config to the samples of a study: read, check, split, plant simulated harm."""
 
 import contextlib
 import importlib.resources
@@ -66,7 +66,7 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
         simulated=config.scenario.name != "none",
         corrupted=corrupted,
         kind=tuple(kind),
-        **_word(cohort, data),
+        **_word(cohort, listed, data),
         text=found.text,
     )
     return _standardised(study, data) if data.features else study
@@ -139,12 +139,10 @@ def _plant(train, centres, planned):
     )
 
 
-def _word(cohort, data) -> dict:
+def _word(cohort, listed, data) -> dict:
     """A person's word about the training samples, as masks."""
     train = [r for r in cohort.records if r.split == "train"]
-    said = people.verdicts(
-        train, people.read(data.keep, cohort.records), people.read(data.drop, cohort.records)
-    )
+    said = people.verdicts(train, people.read(data.keep, listed), people.read(data.drop, listed))
     return {"keep": said == people.KEEP, "drop": said == people.DROP}
 
 

@@ -1,14 +1,25 @@
 """What centres may be asked about a model on their held-out scans: sums, found by name.
 
-Each is a pure function `(learner, Model, Batch, weight[B], *args) -> sums`; a federation adds the sums
-over batches and centres, so nothing about a single scan leaves a centre.
+Each is a pure function `(learner, Model, Batch, weight[B], *args) -> sums`; a federation adds the
+sums over batches and centres, so nothing about a single scan leaves a centre.
 """
 
+import jax
 import jax.numpy as jnp
 
 from harmjax import losses, types
 
 EVERY_CENTRE = ("counts",)  # anything finer is asked only of centres with enough scans
+FORWARD, GRADIENT, JVP = "forward", "gradient", "jvp"
+PASSES = {  # what one held-out scan costs
+    "counts": (FORWARD,),
+    "loss": (FORWARD,),
+    "gradient": (GRADIENT,),
+    "hessian_product": (GRADIENT, GRADIENT),
+    "gauss_newton_product": (JVP, GRADIENT),
+    "feature_moments": (FORWARD,),
+    "nearest_feature_sums": (FORWARD,),
+}
 
 
 def counts(learner: types.Learner, model, batch, weight) -> types.Counts:
@@ -30,5 +41,65 @@ def counts(learner: types.Learner, model, batch, weight) -> types.Counts:
 
 def loss(learner: types.Learner, model, batch, weight):
     """Summed binary cross-entropy in nats, and the number of scans: two float32 scalars."""
-    each = losses.binary_cross_entropy(learner.logits(model, batch.image), batch.label)
-    return jnp.sum(weight * each), jnp.sum(weight)
+    return jnp.sum(weight * losses.of_samples(learner, model, batch)), jnp.sum(weight)
+
+
+def gradient(learner: types.Learner, model, batch, weight):
+    """Gradient of the summed loss by the parameters, and the number of scans."""
+    return jax.grad(_summed_loss(learner, model, batch, weight))(model.params), jnp.sum(weight)
+
+
+def hessian_product(learner: types.Learner, model, batch, weight, tangent):
+    """Hessian of the summed loss times `tangent` (shaped as the parameters), and the number."""
+    slope = jax.grad(_summed_loss(learner, model, batch, weight))
+    return jax.jvp(slope, (model.params,), (tangent,))[1], jnp.sum(weight)
+
+
+def gauss_newton_product(learner: types.Learner, model, batch, weight, tangent):
+    """Gauss-Newton matrix of the summed loss times `tangent`, and the number of scans.
+
+    The matrix is the sum of `p (1 - p) J J^T` over scans, J the gradient of a scan's logit and p
+    its probability: the Hessian without the logit's own curvature, never negative.
+    """
+
+    def logits(params):
+        return learner.logits(model._replace(params=params), batch.image)
+
+    outputs, change = jax.jvp(logits, (model.params,), (tangent,))
+    probability = jax.nn.sigmoid(outputs)
+    pulled = jax.vjp(logits, model.params)[1](weight * probability * (1 - probability) * change)
+    return pulled[0], jnp.sum(weight)
+
+
+def feature_moments(learner: types.Learner, model, batch, weight):
+    """Numbers [2] and feature sums [2, F] of each class, and the sum of x x^T [F, F] over both."""
+    features = learner.features(model, batch.image)
+    members = jax.nn.one_hot(batch.label, 2) * weight[:, None]
+    second = jnp.einsum("b,bf,bg->fg", weight, features, features)
+    return jnp.sum(members, axis=0), members.T @ features, second
+
+
+def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototypes):
+    """Numbers [2, P] and feature sums [2, P, F] of the scans nearest each prototype of their class.
+
+    Args:
+        learner: What every centre computes.
+        model: The model whose features are meant.
+        batch: Held-out scans.
+        weight: [B], 0 where a slot is not asked.
+        prototypes: [2, P, F].
+    """
+    features = learner.features(model, batch.image)
+    own = prototypes[batch.label]
+    distance = jnp.sum((features[:, None] - own) ** 2, axis=-1)
+    chosen = jax.nn.one_hot(jnp.argmin(distance, axis=1), prototypes.shape[1])
+    classes = jax.nn.one_hot(batch.label, 2) * weight[:, None]
+    members = classes[:, :, None] * chosen[:, None]
+    return jnp.sum(members, axis=0), jnp.einsum("bcp,bf->cpf", members, features)
+
+
+def _summed_loss(learner, model, batch, weight):
+    def summed(params):
+        return jnp.sum(weight * losses.of_samples(learner, model._replace(params=params), batch))
+
+    return summed

@@ -2,19 +2,15 @@
 
 A run is three phases of cycles. `warmup` trains under a fixed mask. `control` goes on from there
 under the policy. `delivery` starts from the warm-up again and trains on the mask that the policy
-ended with. After every cycle first the tables and then a checkpoint are written, so that a killed
-run goes on after its last complete cycle.
+ended with.
 """
 
 import pathlib
-import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 from harmjax import (
     checkpoints,
@@ -22,26 +18,15 @@ from harmjax import (
     logbook,
     metrics,
     models,
+    phases,
     policies,
     preparation,
     programs,
-    tables,
     types,
 )
 from harmjax.policies import fixed
 
 UNVERIFYING = ("none", "oracle")
-
-
-class Run(NamedTuple):
-    """What the phases of one run share."""
-
-    config: object
-    workdir: pathlib.Path
-    study: preparation.Study
-    learner: types.Learner
-    logits: Callable  # (Model, images) -> [M] float32
-    progress: bool
 
 
 class Outcome(NamedTuple):
@@ -74,8 +59,7 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     Raises:
         ValueError: Unknown policy, settings that it does not take, or a topology that rules it out.
     """
-    settings = dict(config.policy)
-    name = settings.pop("name")
+    name = config.policy.name
     if config.train.topology != "travelling" and name not in UNVERIFYING:
         raise ValueError(
             f"policy.name={name!r} verifies after every stop, which train.topology="
@@ -87,7 +71,8 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     elif name == "oracle":
         policy = factory(corrupted=study.corrupted)
     else:
-        policy = _built("policy", factory, settings | {"max_batch": config.train.batch_size})
+        settings = dict(config.policy.get(name, {}), max_batch=config.train.batch_size)
+        policy = _built(f"policy.{name}", factory, settings)
     return overruled(policy, study)
 
 
@@ -121,7 +106,7 @@ def train(config, workdir, *, study=None, warmup=None, progress=True) -> Outcome
         study = preparation.prepare(config, workdir, progress=progress)
     policy = build_policy(config, study)
     (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
-    run = Run(
+    run = phases.Run(
         config=config,
         workdir=workdir,
         study=study._replace(test=_on_device(config, study.test)),
@@ -153,7 +138,7 @@ def _on_device(config, samples):
     return samples._replace(image=jnp.asarray(samples.image))
 
 
-def _warm_up(run: Run, warmup) -> types.Model:
+def _warm_up(run: phases.Run, warmup) -> types.Model:
     """The model after the warm-up cycles, from a checkpoint where there is one."""
     train, study = run.config.train, run.study
     key = jax.random.key(run.config.seed)
@@ -166,169 +151,25 @@ def _warm_up(run: Run, warmup) -> types.Model:
     if train.warmup_on == "clean":
         keep = ~study.corrupted
     policy = overruled(fixed.under_mask(keep), study)
-    return _phase(run, "warmup", policy, fresh, range(train.warmup_cycles), "metrics.csv").model
+    return phases.run_phase(
+        run, "warmup", policy, fresh, range(train.warmup_cycles), "metrics.csv"
+    ).model
 
 
-def _control(run: Run, policy, start: types.Model) -> types.Travel:
+def _control(run: phases.Run, policy, start: types.Model) -> types.Travel:
     train = run.config.train
     cycles = range(train.warmup_cycles, train.cycles)
-    return _phase(run, "control", policy, start, cycles, "metrics.csv")
+    return phases.run_phase(run, "control", policy, start, cycles, "metrics.csv")
 
 
-def _deliver(run: Run, start: types.Model, mask) -> types.Model:
+def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
     train = run.config.train
     cycles = range(train.warmup_cycles, train.cycles)
     policy = fixed.under_mask(mask)
-    return _phase(run, "delivery", policy, start, cycles, "delivered.csv").model
+    return phases.run_phase(run, "delivery", policy, start, cycles, "delivered.csv").model
 
 
-def _phase(run: Run, phase, policy, model, cycles, metrics_file) -> types.Travel:
-    """The traveller after a phase, resumed after its last complete cycle."""
-    train, study = run.config.train, run.study
-    folder = run.workdir / "checkpoints"
-    program = programs.program(
-        run.learner,
-        policy,
-        study.train,
-        study.verification,
-        jax.random.fold_in(jax.random.key(run.config.seed), 2),
-        topology=train.topology,
-        federation=train.federation,
-        batch_size=train.batch_size,
-        drop_remainders=train.drop_remainders,
-        stops_per_call=train.stops_per_call,
-        chunk=train.verification_batch,
-        minimum=train.minimum_group,
-    )
-    baseline = program.counts(model)
-    traveller = types.Travel(model, policy.init(len(study.names), baseline))
-    done = [c for c in checkpoints.cycles(folder, phase) if c in cycles]
-    if done:
-        traveller = checkpoints.restore(folder, checkpoints.name(phase, done[-1]), traveller)
-    last = done[-1] if done else cycles.start - 1
-    log = _open_log(run, phase, metrics_file, last)
-    if phase == "control" and not done:
-        log.decisions.append(logbook.baseline_row(cycles.start, baseline))
-    with _bar(run, phase, cycles, last, program, traveller) as bar:
-        for cycle in range(last + 1, cycles.stop):
-            began = time.perf_counter()
-            traveller, record = _cycle(run, program, traveller, cycle, bar)
-            seconds = time.perf_counter() - began
-            _write_cycle(run, phase, cycle, traveller, record, seconds, log)
-            checkpoints.save(folder, checkpoints.name(phase, cycle), traveller)
-            if train.keep_checkpoints == "last":
-                checkpoints.prune(folder, phase, cycle)
-    return traveller
-
-
-def _cycle(run: Run, program: programs.Program, traveller, cycle, bar):
-    """The traveller after one cycle, and (stops, trail of the stops, trail of the close)."""
-    stops = program.stops(traveller, cycle)
-    size, trails = program.stops_per_call, []
-    for first in range(0, len(stops.cycle), size):
-        some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
-        traveller, trail = program.visits(traveller, some)
-        trails.append(trail)
-        _check_finite(run, trail, some, first)
-        _show(run, bar, cycle, traveller, some, trail)
-    trail = jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
-    traveller, closing = program.close(traveller, cycle)
-    return jax.block_until_ready(traveller), (stops, trail, closing)
-
-
-def _check_finite(run, trail, stops, first):
-    lost = ~np.isfinite(np.asarray(trail.loss)) & (np.asarray(trail.kind) != types.NO_TRIAL)
-    if lost.any():
-        at = int(np.argwhere(lost)[0, 0])
-        raise FloatingPointError(
-            f"the loss is not finite in cycle {int(stops.cycle[at])} at centre "
-            f"{run.study.centres[int(stops.centre[at])]}, stop {first + at}: lower "
-            "train.learning_rate, use model.dtype='float32', or look at the scans of this stop"
-        )
-
-
-def _bar(run, phase, cycles, last, program, traveller):
-    per_cycle = len(program.stops(traveller, cycles.start).cycle) if len(cycles) else 0
-    names = {"warmup": "warm-up", "control": run.config.policy.name, "delivery": "delivery"}
-    return tqdm.tqdm(
-        total=per_cycle * len(cycles),
-        initial=per_cycle * (last + 1 - cycles.start),
-        desc=names[phase],
-        unit="stop",
-        disable=not run.progress or not len(cycles),
-        dynamic_ncols=True,
-    )
-
-
-def _show(run, bar, cycle, traveller, stops, trail):
-    bar.update(len(stops.cycle))
-    if bar.disable:
-        return
-    shown = {"cycle": cycle, "centre": run.study.centres[int(stops.centre[-1])]}
-    kind = np.asarray(trail.kind)
-    verified = np.argwhere((kind != types.NO_TRIAL) & (kind != types.UNVERIFIED))
-    if len(verified):
-        counts = jax.tree.map(lambda x: x[tuple(verified[-1])], trail.counts)
-        rates = logbook.error_rates(counts)
-        shown |= {"fpr": f"{rates[0]:.2f}", "fnr": f"{rates[1]:.2f}"}
-        state = traveller.state
-        shown["suspects"] = int(np.sum(np.asarray(state.suspected) >= 0))
-    bar.set_postfix(shown)
-
-
-class Log(NamedTuple):
-    """Rows written so far in one phase's tables; lists grow cycle by cycle."""
-
-    decisions: list
-    metrics: list
-    metrics_path: pathlib.Path
-    cost: list
-
-
-def _open_log(run, phase, metrics_file, last) -> Log:
-    """The tables with the rows that stay when a phase goes on after cycle `last`."""
-    entries = logbook.read_cost(run.workdir / "cost.json")
-    return Log(
-        decisions=logbook.rows_through(run.workdir / "decisions.csv", logbook.DECISIONS, last),
-        metrics=logbook.rows_through(run.workdir / metrics_file, logbook.METRICS, last),
-        metrics_path=run.workdir / metrics_file,
-        cost=[e for e in entries if e["phase"] != phase or e["cycle"] <= last],
-    )
-
-
-def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
-    study = run.study
-    stops, trail, closing = record
-    if phase == "control":
-        log.decisions.extend(
-            logbook.decision_rows(
-                cycle, stops, trail, closing, study.names, study.centres, study.train.centre
-            )
-        )
-        tables.write(run.workdir / "decisions.csv", logbook.DECISIONS, log.decisions)
-    for split in ("verification", "test"):
-        samples = getattr(study, split)
-        logits = run.logits(traveller.model, samples.image)
-        log.metrics.extend(
-            logbook.metric_rows(cycle, split, logits, samples.label, study.groups[split])
-        )
-    tables.write(log.metrics_path, logbook.METRICS, log.metrics)
-    held_out = study.verification
-    entry = logbook.cost_entry(
-        phase,
-        cycle,
-        trail,
-        closing,
-        num_samples=len(study.names),
-        num_held_out=len(held_out.label),
-        num_centres=len(np.unique(held_out.centre)),
-        model_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(traveller.model)),
-    )
-    log.cost.append(entry | {"seconds": round(seconds, 4)})
-    logbook.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))
-
-
-def _conclude(run: Run, model, mask, verdicts) -> Outcome:
+def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
     study, workdir = run.study, run.workdir
     logbook.write_harm(
         workdir / "harm.csv",
@@ -352,7 +193,7 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     pending, gone = outcome.verdicts.pending, outcome.verdicts.eliminated
     found = outcome.metrics
     lines = [
-        f"eliminated {int(gone.sum())} of {len(gone)} training samples, {int(pending.sum())} pending",
+        f"eliminated {gone.sum()} of {len(gone)} training samples, {pending.sum()} pending",
         f"delivered model on {found.n} test scans: AUROC {found.auroc:.3f}, "
         f"false-positive rate {found.fpr:.3f}, false-negative rate {found.fnr:.3f}, "
         f"loss {found.loss:.3f} nats",

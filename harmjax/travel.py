@@ -1,7 +1,7 @@
 """The travelling model: one cycle over all centres under a quality-control policy.
 
-Written once against a `types.Federation`. In memory a cycle is one traced program; over a network or
-a disk the same text runs as a Python loop.
+Written once against a `types.Federation`. In memory a cycle is one traced program; over a network
+or a disk the same text runs as a Python loop.
 """
 
 from harmjax import types

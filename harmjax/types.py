@@ -53,12 +53,14 @@ class Classifier(NamedTuple):
     """A binary classifier as pure functions; one Flax module behind each, in `models/`.
 
     `weight` [B] reaches the batch statistics: samples of weight 0 leave no trace in them.
-    With `train=False` running statistics are used, dropout is off and `weight` and `keys` are ignored.
+    With `train=False` running statistics are used, dropout is off and `weight` and `keys` are
+    ignored.
     """
 
     init: Callable[..., Variables]  # (key, image[1, *S]) -> Variables
     apply: Callable[..., Any]
-    # (Variables, image[B, *S], weight[B], keys[B], train: bool) -> (logits[B], features[B, F], Variables)
+    # (Variables, image[B, *S], weight[B], keys[B], train: bool)
+    #   -> (logits[B], features[B, F], Variables)
 
 
 class Counts(NamedTuple):
@@ -85,20 +87,40 @@ class Learner(NamedTuple):
     learn: Callable[..., tuple[Model, Array]]
     # (Model, Batch, weight[B], offered[B] bool, cycle) -> (Model, loss [])
     logits: Callable[..., Array]  # (Model, image[B, *S]) -> [B]
+    features: Callable[..., Array]  # (Model, image[B, *S]) -> [B, F]
+    rate: Callable[..., Array]  # cycle -> learning rate []
 
 
 class Federation(NamedTuple):
     """The only thing that touches data; the algorithm is written against it once.
 
-    In memory the functions are pure JAX and `scan` and `cond` are those of `jax.lax`. Elsewhere they
-    may send messages, and `scan` and `cond` are their plain Python twins.
+    In memory the functions are pure JAX and `scan` and `cond` are those of `jax.lax`. Elsewhere
+    they may send messages, and `scan` and `cond` are their plain Python twins.
     """
 
     centre: Array  # [N] int32, which centre holds each training sample
     learn: Callable[..., tuple[Model, Array]]  # (Model, Stop, weight[B]) -> (Model, loss [])
+    at: Callable[..., PyTree]  # (measure, Model, Stop, Reference) -> Evidence[B], NaN in padding
     total: Callable[..., PyTree]  # (statistic name, Model, *args) -> sums over every centre
     scan: Callable[..., Any]
     cond: Callable[..., Any]
+
+
+class HarmScorer(NamedTuple):
+    """How harmful samples look, in three steps: at the server, at a centre, at the server.
+
+    Evidence is a dict of float32 arrays [B, ...], a few numbers a sample. `judge` takes the
+    evidence of any number of samples, of one stop or of the whole cohort; NaN is "not known" and
+    stays NaN. Harm > 0 means that including the sample raises the verification loss.
+    """
+
+    reference: Callable[..., PyTree]  # (Federation, Model, cycle) -> Reference; travels out
+    measure: Callable[..., PyTree] | None  # (Learner, Model, Batch, Reference) -> Evidence[B]
+    judge: Callable[..., Array]  # (Evidence[K], Reference) -> harm[K]
+    trial: Callable[..., PyTree] | None = None
+    # (Federation, Model, Stop, Reference) -> Evidence[B]: instead of `measure`, where evidence
+    # takes updates that are tried out at every centre
+    passes: str = "forward"  # what measuring one sample costs: 'forward' | 'gradient' | 'jvp'
 
 
 class Travel(NamedTuple):

@@ -18,7 +18,8 @@ def memory(
 ) -> types.Federation:
     """A federation whose functions read from arrays and can be traced, mapped and differentiated.
 
-    Build it inside the jitted function that uses it, so that the arrays stay arguments of the program.
+    Build it inside the jitted function that uses it, so that the arrays stay arguments of the
+    program.
 
     Args:
         learner: What every centre computes.
@@ -29,6 +30,7 @@ def memory(
         minimum: Centres with fewer held-out scans than this answer counts only.
         control: `scan` and `cond` that the algorithm runs with.
     """
+    train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
     num_samples, num_held_out = len(train.label), len(held_out.label)
     chunk = min(chunk, num_held_out)
     starts = jnp.arange(0, num_held_out, chunk)
@@ -42,6 +44,11 @@ def memory(
         offered = stop.ids < num_samples
         batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
         return learner.learn(model, batch, weight, offered, stop.cycle)
+
+    def at(measure, model, stop, reference):
+        offered = stop.ids < num_samples
+        batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
+        return measured(measure(learner, model, batch, reference), offered)
 
     def total(statistic, model, *args):
         statistic_fn = getattr(statistics, statistic)
@@ -58,4 +65,13 @@ def memory(
         sums = jax.lax.map(part, starts)
         return jax.tree.map(lambda s: jnp.sum(s, axis=0), sums)
 
-    return types.Federation(train.centre, learn, total, *control)
+    return types.Federation(train.centre, learn, at, total, *control)
+
+
+def measured(evidence, offered):
+    """Evidence [B, ...] with NaN where a slot is padding, leaf by leaf."""
+
+    def leaf(x):
+        return jnp.where(offered.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan)
+
+    return jax.tree.map(leaf, evidence)

@@ -13,8 +13,8 @@ def stepwise(
 ) -> types.Federation:
     """The same answers as `memory.memory`, asked one at a time.
 
-    This is how the algorithm runs where a branch decides about a message, and how a run is debugged:
-    every model, count and decision is a concrete array between two calls.
+    This is how the algorithm runs where a branch decides about a message, and how a run is
+    debugged: every model, count and decision is a concrete array between two calls.
 
     Args:
         learner: See `memory.memory`, which also takes the options.
@@ -28,6 +28,10 @@ def stepwise(
         return memory.memory(learner, *data, **options).learn(model, stop, weight)
 
     @functools.partial(jax.jit, static_argnums=1)
+    def at(data, measure, model, stop, reference):
+        return memory.memory(learner, *data, **options).at(measure, model, stop, reference)
+
+    @functools.partial(jax.jit, static_argnums=1)
     def total(data, statistic, model, *args):
         return memory.memory(learner, *data, **options).total(statistic, model, *args)
 
@@ -35,6 +39,7 @@ def stepwise(
     return types.Federation(
         train.centre,
         functools.partial(learn, data),
+        functools.partial(at, data),
         functools.partial(total, data),
         control.scan,
         control.cond,

@@ -1,8 +1,10 @@
 """Centres whose scans stay on disk: batches are read ahead while the model learns.
 
-For cohorts that do not fit in memory. Images are NumPy arrays, as a rule memory maps; only the scans
-of the current request are on the device.
+For cohorts that do not fit in memory. Images are NumPy arrays, as a rule memory maps; only the
+scans of the current request are on the device.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 
 from harmjax import statistics, types
 from harmjax.data import stream as reading
-from harmjax.federations import control
+from harmjax.federations import control, memory
 
 
 def stream(
@@ -44,12 +46,24 @@ def stream(
     def fetch(ids):
         return np.asarray(train.image[np.minimum(ids, num_samples - 1)])
 
-    def learn(model, stop, weight):
+    def samples_of(stop):
         ids = np.asarray(stop.ids)
         inside = np.minimum(ids, num_samples - 1)
         image = ahead.get(ids.tobytes())
         image = fetch(ids) if image is None else image
-        return update(model, image, train.label[inside], train.identity[inside], stop, weight)
+        return image, train.label[inside], train.identity[inside]
+
+    def learn(model, stop, weight):
+        return update(model, *samples_of(stop), stop, weight)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def look(measure, model, image, label, identity, stop, reference):
+        batch = types.Batch(image, label, batch_keys(identity, stop.cycle))
+        evidence = measure(learner, model, batch, reference)
+        return memory.measured(evidence, stop.ids < num_samples)
+
+    def at(measure, model, stop, reference):
+        return look(measure, model, *samples_of(stop), stop, reference)
 
     def scan(body, carry, xs):
         if not isinstance(xs, types.Stop):
@@ -94,4 +108,4 @@ def stream(
             sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
         return sums
 
-    return types.Federation(jnp.asarray(train.centre), learn, total, scan, control.cond)
+    return types.Federation(jnp.asarray(train.centre), learn, at, total, scan, control.cond)

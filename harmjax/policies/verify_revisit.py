@@ -17,6 +17,8 @@ class State(NamedTuple):
     allowed: types.Array  # [2, K+1] int32, extra FP and extra FN that k samples may cost
     rate: types.Array  # [2] float32, what one extra FP and one extra FN add to the rates
     suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
+    order: types.Array  # [N] int32, lone trials before the last one of this sample
+    lone: types.Array  # [] int32, lone trials so far
     eliminated: types.Array  # [N] bool
     harm: types.Array  # [N] float32, larger rate change of the last lone trial, NaN before
     verdict: types.Array  # [N] int32, cycle of the last verdict, -1 before
@@ -31,23 +33,27 @@ def verify_revisit(
 ) -> types.QualityControl:
     """The published procedure as a policy.
 
-    After every batch all centres count errors on their held-out scans. An update is harmful if it adds
-    more than `floor(threshold k N_negative)` false positives or `floor(threshold k N_positive)` false
-    negatives to the last accepted model, k being the samples tried. A harmful batch is rolled back and
-    its samples are tried alone, one after another, each accepted one moving the model. A sample that is
-    harmful alone is set aside and tried again at the end of cycle c + `revisit_after`: harmful again, it
-    is eliminated; otherwise it has been trained on and returns. Revisits go in the order of ids.
+    After every batch all centres count errors on their held-out scans. An update is harmful if it
+    adds more than `floor(threshold k N_negative)` false positives or `floor(threshold k
+    N_positive)` false negatives to the last accepted model, k being the samples tried. A harmful
+    batch is rolled back and its samples are tried alone, one after another, each accepted one
+    moving the model. A sample that is harmful alone is set aside and tried again at the end of
+    cycle c + `revisit_after`: harmful again, it is eliminated; otherwise it has been trained on
+    and returns. Revisits go in the order of suspicion.
 
     Args:
-        threshold: Tolerated rise of the false-positive and of the false-negative rate per sample tried
+        threshold: Tolerated rise of the false-positive and of the false-negative rate per sample
+        tried
             (fraction).
         revisit_after: Cycles until a suspect is tried again.
-        swap_denominators: The authors' quirk: false positives are divided by the number of positives,
+        swap_denominators: The authors' quirk: false positives are divided by the number of
+        positives,
             false negatives by the number of negatives.
         max_batch: Largest number of samples of one stop.
 
     References:
-        Souza et al., Identifying and eliminating harmful data in distributed learning, npj Digital
+        Souza et al., Self-supervised identification and elimination of harmful datasets in
+        distributed machine learning for medical image analysis, npj Digital
         Medicine 2025, doi 10.1038/s41746-025-01499-0.
 
     Example:
@@ -71,6 +77,8 @@ def verify_revisit(
             allowed=jnp.asarray(np.floor(threshold * np.outer(held_out, tried) + 1e-9), jnp.int32),
             rate=jnp.asarray(1 / held_out, jnp.float32),
             suspected=jnp.full(num_samples, -1, jnp.int32),
+            order=jnp.zeros(num_samples, jnp.int32),
+            lone=jnp.int32(0),
             eliminated=jnp.zeros(num_samples, bool),
             harm=jnp.full(num_samples, jnp.nan, jnp.float32),
             verdict=jnp.full(num_samples, -1, jnp.int32),
@@ -84,7 +92,7 @@ def verify_revisit(
         return trails.no_trial(len(fed.centre), max_batch)
 
     def attempt(fed, travel, stop, kind):
-        """Trains on a stop, verifies, and keeps or rolls back; the same for one sample and for five."""
+        """Trains on a stop, verifies, and keeps or rolls back: one sample or five."""
         reference, offered = travel.state.reference, stop.ids < len(fed.centre)
         tried = jnp.sum(offered)
         candidate, loss = fed.learn(travel.model, stop, offered.astype(jnp.float32))
@@ -115,6 +123,8 @@ def verify_revisit(
             state = travel.state
             state = state._replace(
                 suspected=state.suspected.at[i].set(jnp.where(harmful & ~gone, cycle, -1)),
+                order=state.order.at[i].set(state.lone),
+                lone=state.lone + 1,
                 eliminated=state.eliminated.at[i].set(gone),
                 harm=state.harm.at[i].set(rise),
                 verdict=state.verdict.at[i].set(cycle),
@@ -157,10 +167,10 @@ def verify_revisit(
         num_samples = len(fed.centre)
         suspected = travel.state.suspected
         due = (suspected >= 0) & (suspected + revisit_after <= cycle)
-        (ids,) = jnp.nonzero(
-            due, size=-(-num_samples // max_batch) * max_batch, fill_value=num_samples
-        )
-        rows = ids.astype(jnp.int32).reshape(-1, max_batch)
+        first = jnp.lexsort((travel.state.order, ~due))
+        ids = jnp.where(due[first], first, num_samples).astype(jnp.int32)
+        ids = jnp.pad(ids, (0, -num_samples % max_batch), constant_values=num_samples)
+        rows = ids.reshape(-1, max_batch)
         cycle = jnp.asarray(cycle, jnp.int32)
 
         def revisit(travel, row):
