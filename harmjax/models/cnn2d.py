@@ -1,0 +1,54 @@
+"""A small two-dimensional network, for slices and digits."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from harmjax import types
+from harmjax.models import linen
+from harmjax.models import norm as norms
+
+CHANNELS = (16, 32, 64)
+
+
+def cnn2d(
+    *, width: float = 1.0, norm: str = "batch", dropout: float = 0.2, dtype: str = "float32"
+) -> types.Classifier:
+    """A CNN for images [B, X, Y, C] or [B, X, Y]: three blocks, a mean over space, one logit.
+
+    Args:
+        width: multiplies every block's channels (16, 32, 64).
+        norm: `'batch'`, `'group'` or `'none'`.
+        dropout: fraction of the features dropped in training.
+        dtype: of the convolutions, `'float32'` or `'bfloat16'`.
+
+    Raises:
+        ValueError: from `init` and `apply`, if the image has other than two or three dimensions.
+
+    >>> import jax
+    >>> image = jax.ShapeDtypeStruct((1, 28, 28), 'uint8')
+    >>> variables = jax.eval_shape(cnn2d().init, jax.random.key(0), image)
+    >>> variables.params['head']['kernel'].shape
+    (64, 1)
+    """
+    return linen.classifier(_Cnn2d(width=width, norm=norm, dropout=dropout, dtype=dtype))
+
+
+class _Cnn2d(nn.Module):
+    width: float
+    norm: str
+    dropout: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, image, weight, keys, train):
+        if image.ndim not in (3, 4):
+            raise ValueError(f"cnn2d needs images [B, X, Y] or [B, X, Y, C], got {image.shape}")
+        x = (image if image.ndim == 4 else image[..., None]).astype(self.dtype)
+        for number, channels in enumerate(CHANNELS, 1):
+            name = f"block_{number}"
+            block = linen.Block(linen.scaled(channels, self.width), 3, self.norm, True, name=name)
+            x = block(x, weight, train)
+        features = x.astype(jnp.float32).mean((1, 2))
+        if train:
+            features = norms.dropout(features, keys, self.dropout)
+        return linen.head(features), features

@@ -1,0 +1,80 @@
+"""From a Flax module to a classifier of pure functions."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from harmjax import types
+from harmjax.models import conv, pool, tiles
+from harmjax.models import norm as norms
+
+
+def classifier(module: nn.Module) -> types.Classifier:
+    """The classifier behind a module called with (image, weight, keys, train).
+
+    Args:
+        module: returns (logits [B], features [B, F]); its variables are `params` and, with batch
+            norm, `batch_stats`.
+    """
+
+    def init(key, image):
+        weight = jnp.ones(image.shape[:1], jnp.float32)
+        variables = module.init(key, image, weight, None, False)
+        return types.Variables(variables["params"], variables.get("batch_stats", {}))
+
+    def apply(variables, image, weight, keys, train):
+        tree = {"params": variables.params, "batch_stats": variables.batch_stats}
+        if not train:
+            logits, features = module.apply(tree, image, weight, keys, False)
+            return logits, features, variables
+        (logits, features), updated = module.apply(
+            tree, image, weight, keys, True, mutable=["batch_stats"]
+        )
+        batch_stats = updated.get("batch_stats", variables.batch_stats)
+        return logits, features, types.Variables(variables.params, batch_stats)
+
+    return types.Classifier(init, apply)
+
+
+class Block(nn.Module):
+    """Convolution with bias, normalisation, max-pooling by 2 unless `pooled` is off, ReLU.
+
+    Pooling comes before the normalisation's affine map, on an eighth of the numbers: the maximum
+    of x a + b is that of x times a, plus b, if a is not negative, and the sign of a goes into x.
+    """
+
+    channels: int
+    side: int
+    norm: str
+    pooled: bool
+
+    @nn.compact
+    def __call__(self, x: types.Array, weight: types.Array, train: bool) -> types.Array:
+        """`x` [B, ..., I] to [B, ..., channels]; `weight` is [B]."""
+        shape = (*(self.side,) * (x.ndim - 2), x.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        layer = norms.layer(self.norm, name="norm")
+        if self.pooled and tiles.suits(x.shape, kernel.shape):
+            x = tiles.convolve(x, kernel)  # [window, channel, B, ...]
+            affine = layer(x, bias, weight, train, batch=2, channel=1)
+            return tiles.channels_last(nn.relu(_pooled_affine(pool.max_windows, x, *affine))[0])
+        x = conv.convolve(x, kernel)
+        affine = layer(x, bias, weight, train)
+        return nn.relu(_pooled_affine(pool.max_pool if self.pooled else lambda x: x, x, *affine))
+
+
+def _pooled_affine(pool_fn, x, factor, shift):
+    sign = jnp.where(factor < 0, -1, 1)
+    return (pool_fn(x * sign.astype(x.dtype)) * (factor * sign) + shift).astype(x.dtype)
+
+
+def head(x: types.Array) -> types.Array:
+    """One float32 logit per sample: a dense layer on features [B, F], inside a compact module."""
+    return nn.Dense(1, kernel_init=nn.initializers.glorot_uniform(), name="head")(
+        x.astype(jnp.float32)
+    )[:, 0]
+
+
+def scaled(channels: int, width: float) -> int:
+    """A layer's channels at a width: at least one."""
+    return max(1, round(channels * width))

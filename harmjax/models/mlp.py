@@ -1,0 +1,64 @@
+"""A multilayer perceptron, for tables of features."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from harmjax import types
+from harmjax.models import linen
+from harmjax.models import norm as norms
+
+
+def mlp(
+    *,
+    hidden: Sequence[int] = (32,),
+    width: float = 1.0,
+    norm: str = "none",
+    dropout: float = 0.0,
+    dtype: str = "float32",
+) -> types.Classifier:
+    """Dense layers with ReLUs on features [B, F], one logit; `hidden=()` is logistic regression.
+
+    Args:
+        hidden: units of each hidden layer.
+        width: multiplies the units.
+        norm: `'none'`, `'batch'` or `'group'`, before each ReLU.
+        dropout: fraction of the last layer's inputs dropped in training.
+        dtype: of the dense layers, `'float32'` or `'bfloat16'`.
+
+    >>> import jax
+    >>> row = jax.ShapeDtypeStruct((1, 10), 'float32')
+    >>> variables = jax.eval_shape(mlp(hidden=(16,)).init, jax.random.key(0), row)
+    >>> variables.params['dense_1']['kernel'].shape
+    (10, 16)
+    """
+    return linen.classifier(
+        _Mlp(hidden=tuple(hidden), width=width, norm=norm, dropout=dropout, dtype=dtype)
+    )
+
+
+class _Mlp(nn.Module):
+    hidden: tuple[int, ...]
+    width: float
+    norm: str
+    dropout: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, image, weight, keys, train):
+        x = image.reshape(image.shape[0], -1).astype(self.dtype)
+        for number, units in enumerate(self.hidden, 1):
+            x = nn.Dense(
+                linen.scaled(units, self.width),
+                dtype=self.dtype,
+                kernel_init=nn.initializers.glorot_uniform(),
+                name=f"dense_{number}",
+            )(x)
+            layer = norms.layer(self.norm, name=f"norm_{number}")
+            factor, shift = layer(x, jnp.zeros(x.shape[-1]), weight, train)
+            x = nn.relu(x * factor + shift).astype(x.dtype)
+        features = x.astype(jnp.float32)
+        if train:
+            features = norms.dropout(features, keys, self.dropout)
+        return linen.head(features), features

@@ -1,0 +1,78 @@
+"""Pooling of channels-last images by two."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import types
+
+
+@jax.custom_jvp
+def max_pool(x: types.Array) -> types.Array:
+    """Maxima over windows of 2 in every spatial direction, 'same': a side n becomes ceil(n / 2).
+
+    The derivative is shared evenly among the maxima of a window that are equal, as in `jnp.max`. On
+    CPU this form is several times faster than `lax.reduce_window`, whose transpose scatters.
+
+    Args:
+        x: [B, ..., C], any number of spatial directions.
+    """
+    windows = _even(x, -jnp.inf)
+    result = None
+    for part in _parts(windows):
+        result = part if result is None else jnp.maximum(result, part)
+    return result
+
+
+@max_pool.defjvp
+def _max_pool_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    result = max_pool(x)
+    x, dx = _even(x, -jnp.inf), _even(dx, 0)
+    ties = sum((part == result).astype(x.dtype) for part in _parts(x))
+    spatial = range(1, x.ndim - 1)
+    shape = [x.shape[0], *(n for a in spatial for n in (x.shape[a] // 2, 2)), x.shape[-1]]
+    window_axes = tuple(range(2, 2 * x.ndim - 3, 2))
+    chosen = x.reshape(shape) == jnp.expand_dims(result, window_axes)
+    return result, jnp.where(chosen, dx.reshape(shape), 0).sum(window_axes) / ties
+
+
+@jax.custom_jvp
+def max_windows(x: types.Array) -> types.Array:
+    """Maxima over the first axis, kept with size 1; the derivative as in `max_pool`.
+
+    Args:
+        x: [W, ...], the places of a window first.
+    """
+    return functools.reduce(jnp.maximum, (x[place : place + 1] for place in range(len(x))))
+
+
+@max_windows.defjvp
+def _max_windows_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    result = max_windows(x)
+    ties = sum((x[place : place + 1] == result).astype(x.dtype) for place in range(len(x)))
+    return result, jnp.where(x == result, dx, 0).sum(0, keepdims=True) / ties
+
+
+def average_pool(x: types.Array) -> types.Array:
+    """Means over windows of 2 in every spatial direction, 'valid': a side n becomes n // 2.
+
+    Args:
+        x: [B, ..., C], any number of spatial directions.
+    """
+    whole = tuple(slice(side - side % 2) for side in x.shape[1:-1])
+    return sum(_parts(x[(slice(None), *whole)])) / 2 ** (x.ndim - 2)
+
+
+def _parts(x):
+    """The 2^d interleaved images of `x`, one for each place in a window."""
+    for starts in itertools.product((0, 1), repeat=x.ndim - 2):
+        yield x[(slice(None), *(slice(start, None, 2) for start in starts))]
+
+
+def _even(x, value):
+    odd = [(0, side % 2) for side in x.shape[1:-1]]
+    return jnp.pad(x, [(0, 0), *odd, (0, 0)], constant_values=value) if (0, 1) in odd else x
