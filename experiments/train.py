@@ -16,6 +16,10 @@ def main(config, workdir):
     command.log(workdir, study.text)
     outcome = training.train(config, workdir, study=study)
     command.log(workdir, training.summary(study, outcome))
+    if config.report:
+        from harmjax.report import page
+
+        command.log(workdir, f"page: {page.write(workdir, study)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scenarios x harms x seeds x policies: who was found, who was wrongly dropped, and what it cost."""
+"""Scenarios x harms x seeds x policies: who was found or wrongly dropped, and what it cost."""
 
 import itertools
 import pathlib

@@ -122,7 +122,7 @@ def _bar(run, phase, cycles, last, program, traveller):
         initial=per_cycle * (last + 1 - cycles.start),
         desc=names[phase],
         unit="stop",
-        disable=not run.progress or not len(cycles),
+        disable=None if run.progress and len(cycles) else True,
         dynamic_ncols=True,
     )
 

@@ -27,6 +27,8 @@ class Study(NamedTuple):
     keep: np.ndarray  # [N] bool, a person's word: train on it whatever the policy says
     drop: np.ndarray  # [N] bool, a person's word: never train on it
     text: str  # counts, problems and warnings, as a person reads them
+    features: tuple[str, ...] = ()  # columns of tabular data, as the manifest has them
+    raw: np.ndarray | None = None  # [N, F] training features in their own units, harm included
 
 
 def prepare(config, workdir, *, progress: bool = True) -> Study:
@@ -43,10 +45,10 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
     """
     data, workdir = config.data, pathlib.Path(workdir)
     with _manifest(data.manifest) as path:
-        listed, problems = manifest.read(path, columns=dict(data.columns), features=data.features)
+        listed, problems = manifest.read(path, columns=columns(data), features=tuple(data.features))
     scans = splits.assign(listed, data.fractions, seed=data.split_seed)
-    load = _load_tabular if data.features else _load_images
-    cohort, failures = load(scans, data, workdir, progress)
+    store = workdir / "images" if data.store else None
+    cohort, failures = read_scans(scans, data, store, progress=progress)
     problems = (*problems, *failures)
     found = checks.check(cohort.records, problems, listed=listed, strict=data.strict)
     manifest.write(workdir / "manifest.csv", scans, problems)
@@ -69,7 +71,7 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
         **_word(cohort, listed, data),
         text=found.text,
     )
-    return _standardised(study, data) if data.features else study
+    return _standardised(study, data, workdir) if data.features else study
 
 
 def _manifest(where: str):
@@ -82,24 +84,22 @@ def _manifest(where: str):
     return contextlib.nullcontext(where)
 
 
-def _load_tabular(scans, data, workdir, progress):
-    del workdir, progress
-    return tabular.load(scans, names=data.features, missing=dict(data.missing))
+def columns(data) -> dict:
+    """`data.columns` as `manifest.read` takes it."""
+    return dict(data.columns)
 
 
-def _standardised(study: Study, data) -> Study:
-    """The study with features prepared from the training patients as they are, harm included."""
-    prepared = tabular.standardise(study.train.image, data.features, data.categorical)
+def read_scans(scans, data, store, *, progress: bool):
+    """(Cohort, problems) of records, read as `config.data` says.
 
-    def ready(samples):
-        return samples._replace(image=prepared.apply(samples.image))
-
-    return study._replace(
-        train=ready(study.train), verification=ready(study.verification), test=ready(study.test)
-    )
-
-
-def _load_images(scans, data, workdir, progress):
+    Args:
+        scans: Records with a split.
+        data: Group `data` of a config.
+        store: File to keep the images in, or None.
+        progress: Whether to draw a progress bar.
+    """
+    if data.features:
+        return tabular.load(scans, names=tuple(data.features), missing=dict(data.missing))
     return ingest.load(
         scans,
         spacing=data.spacing,
@@ -108,8 +108,25 @@ def _load_images(scans, data, workdir, progress):
         dtype=data.dtype,
         align=data.align,
         slices=data.slices,
-        store=workdir / "images" if data.store else None,
+        store=store,
         progress=progress,
+    )
+
+
+def _standardised(study: Study, data, workdir) -> Study:
+    """The study with features prepared from the training patients as they are, harm included."""
+    prepared = tabular.standardise(study.train.image, tuple(data.features), data.categorical)
+    tabular.save(workdir / "features.npz", prepared)
+
+    def ready(samples):
+        return samples._replace(image=tabular.apply(prepared, samples.image))
+
+    return study._replace(
+        train=ready(study.train),
+        verification=ready(study.verification),
+        test=ready(study.test),
+        features=tuple(data.features),
+        raw=study.train.image,
     )
 
 

@@ -15,6 +15,8 @@ PASSES = {  # what one held-out scan costs
     "counts": (FORWARD,),
     "loss": (FORWARD,),
     "gradient": (GRADIENT,),
+    "error": (FORWARD,),
+    "error_gradient": (GRADIENT,),
     "hessian_product": (GRADIENT, GRADIENT),
     "gauss_newton_product": (JVP, GRADIENT),
     "feature_moments": (FORWARD,),
@@ -47,6 +49,25 @@ def loss(learner: types.Learner, model, batch, weight):
 def gradient(learner: types.Learner, model, batch, weight):
     """Gradient of the summed loss by the parameters, and the number of scans."""
     return jax.grad(_summed_loss(learner, model, batch, weight))(model.params), jnp.sum(weight)
+
+
+def error(learner: types.Learner, model, batch, weight):
+    """Summed probability of the wrong class, |p - y|, and the number of scans.
+
+    Over their number it is a misdiagnosis rate without a threshold. Label noise that hits both
+    classes alike only shrinks its differences between models, to 1 - 2 noise of their size; those
+    of the cross-entropy it can reverse.
+
+    References:
+        Ghosh, Kumar & Sastry, Robust loss functions under label noise for deep neural networks,
+        AAAI 2017, arXiv 1712.09482, theorem 1.
+    """
+    return _summed_error(learner, model, batch, weight)(model.params), jnp.sum(weight)
+
+
+def error_gradient(learner: types.Learner, model, batch, weight):
+    """Gradient of the summed `error` by the parameters, and the number of scans."""
+    return jax.grad(_summed_error(learner, model, batch, weight))(model.params), jnp.sum(weight)
 
 
 def hessian_product(learner: types.Learner, model, batch, weight, tangent):
@@ -96,6 +117,14 @@ def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototype
     classes = jax.nn.one_hot(batch.label, 2) * weight[:, None]
     members = classes[:, :, None] * chosen[:, None]
     return jnp.sum(members, axis=0), jnp.einsum("bcp,bf->cpf", members, features)
+
+
+def _summed_error(learner, model, batch, weight):
+    def summed(params):
+        logits = learner.logits(model._replace(params=params), batch.image)
+        return jnp.sum(weight * jnp.abs(jax.nn.sigmoid(logits) - batch.label))
+
+    return summed
 
 
 def _summed_loss(learner, model, batch, weight):

@@ -142,7 +142,8 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
     """The model after the warm-up cycles, from a checkpoint where there is one."""
     train, study = run.config.train, run.study
     key = jax.random.key(run.config.seed)
-    fresh = run.learner.init(jax.random.fold_in(key, 1), jnp.asarray(study.train.image[:1]))
+    init = jax.jit(run.learner.init)  # only the initialisers are compiled, not a forward pass
+    fresh = init(jax.random.fold_in(key, 1), jnp.asarray(study.train.image[:1]))
     if warmup is not None and train.warmup_cycles:
         last = checkpoints.name("warmup", train.warmup_cycles - 1)
         like = types.Travel(fresh, jnp.ones(len(study.names), bool))

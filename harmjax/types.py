@@ -120,7 +120,7 @@ class HarmScorer(NamedTuple):
     trial: Callable[..., PyTree] | None = None
     # (Federation, Model, Stop, Reference) -> Evidence[B]: instead of `measure`, where evidence
     # takes updates that are tried out at every centre
-    passes: str = "forward"  # what measuring one sample costs: 'forward' | 'gradient' | 'jvp'
+    passes: tuple[str, ...] = ("forward",)  # over a sample: 'forward' | 'gradient' | 'jvp'
 
 
 class Travel(NamedTuple):

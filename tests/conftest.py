@@ -53,7 +53,7 @@ def patients_config(manifest):
     config.data.manifest = str(manifest)
     config.data.features = FEATURES
     config.model.name, config.model.norm, config.model.dropout = "mlp", "none", 0.1
-    config.train.learning_rate = 0.03
+    config.train.learning_rate = 0.1
     config.train.decay = 0.02
     config.train.warmup_cycles = 2
     config.train.cycles = 7

@@ -28,10 +28,11 @@ def test_load_hides_stand_ins_for_missing_values():
 
 def test_standardise_by_hand():
     train = np.array([[1, 7, 1], [3, 7, 2], [NAN, 7, 2], [NAN, 7, NAN]], np.float32)
-    names, apply = tabular.standardise(train, ("x", "constant", "code"), categorical=("code",))
+    preparation = tabular.standardise(train, ("x", "constant", "code"), categorical=("code",))
+    names = preparation.names
     assert names == ("x", "constant", "code=1", "code=2")
     sd = np.sqrt(2) / 3
-    found = apply(np.array([[5, 9, 1], [NAN, NAN, 9]]))
+    found = tabular.apply(preparation, np.array([[5, 9, 1], [NAN, NAN, 9]]))
     wanted = [[3, 0, (1 - 1 / 3) / sd, (0 - 2 / 3) / sd], [0, 0, 0, 0]]
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert found.dtype == np.float32
@@ -39,7 +40,7 @@ def test_standardise_by_hand():
 
 def test_a_column_without_any_value_gives_zero():
     preparation = tabular.standardise(np.array([[NAN, 1.0], [NAN, 2.0]]), indicators=True)
-    assert preparation.apply(np.array([[4.0, 1.5]]))[0].tolist() == [0, 0, 0]
+    assert tabular.apply(preparation, np.array([[4.0, 1.5]]))[0].tolist() == [0, 0, 0]
 
 
 def test_indicators_tell_where_values_were_missing():
@@ -47,12 +48,12 @@ def test_indicators_tell_where_values_were_missing():
         np.array([[NAN, 1.0], [2.0, 2.0]]), ("a", "b"), indicators=True
     )
     assert preparation.names == ("a", "b", "a?")
-    assert preparation.apply(np.array([[NAN, 1.0], [2.0, 2.0]]))[:, 2].tolist() == [1, -1]
+    assert tabular.apply(preparation, np.array([[NAN, 1.0], [2.0, 2.0]]))[:, 2].tolist() == [1, -1]
 
 
 def test_training_columns_get_mean_zero_and_variance_one():
     train = np.random.default_rng(0).normal(50, 9, (40, 3)).astype(np.float32)
-    found = tabular.standardise(train).apply(train)
+    found = tabular.apply(tabular.standardise(train), train)
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(found.std(0), 1, atol=1e-5)
 
@@ -102,3 +103,13 @@ def least_squares_auroc(cohort):
     score = test.image @ np.linalg.solve(gram, train.image.T @ (train.label - train.label.mean()))
     patients, controls = score[test.label == 1], score[test.label == 0]
     return (patients[:, None] > controls).mean()
+
+
+def test_a_preparation_survives_being_written(tmp_path):
+    train = np.array([[1, 7, 1], [3, 7, 2], [NAN, 7, 2]], np.float32)
+    new = np.array([[2, 0, 1], [NAN, 1, 9], [5, 2, NAN]], np.float32)
+    made = tabular.standardise(train, ("x", "y", "code"), ("code",), indicators=True)
+    tabular.save(tmp_path / "features.npz", made)
+    again = tabular.restore(tmp_path / "features.npz")
+    assert again.names == made.names
+    assert np.array_equal(tabular.apply(again, new), tabular.apply(made, new))

@@ -15,6 +15,9 @@ ATROPHY = {"putamen": 0.08, "caudate": 0.055, "midbrain": 0.045}
 VARIATION = {"putamen": 0.12, "caudate": 0.12, "midbrain": 0.06, "ventricles": 0.12}
 NIGRAL_LOSS = 0.06
 NIGRAL_VARIATION = 0.05
+# Beyond this effect the lost signal also spreads, for demonstrations on a few dozen scans.
+LARGEST_LOCAL_EFFECT = 5.0
+SPREAD = 0.1  # of the radius, per unit of effect beyond
 VENTRICLES_PER_YEAR = 0.012  # growth across, as a fraction, from 60 years on or back
 MALE_VENTRICLES = 0.03
 
@@ -60,11 +63,11 @@ def subject(key, atlas, label, age, sex, effect, *, spacing=4.0):
     place = [part + by for part, by in zip(move(spacing), warp, strict=True)]
     mirrored = [place[0] * mirror, *place[1:]]
     tissue = sample(atlas.tissue[base // 2], anatomy.SPACING, mirrored)
-    return Person(tissue=tissue, nigra=1 - change["nigra"] * nigra(place))
+    return Person(tissue=tissue, nigra=1 - change["nigra"] * nigra(place, change["reach"]))
 
 
 def sizes(key, label, age, sex, effect):
-    """Returns changes of structures: `pull` [K] (shrinkage > 0) and `nigra` (signal lost)."""
+    """Returns changes of structures: `pull` [K] (shrinkage > 0), `nigra` (signal lost), `reach`."""
     *noise, severity = jax.random.truncated_normal(key, -2.5, 2.5, (len(anatomy.STRUCTURES) + 2,))
     # Patients differ in how far the disease has come.
     stage = label * effect * (1 + 0.3 * severity)
@@ -75,18 +78,20 @@ def sizes(key, label, age, sex, effect):
     return {
         "pull": jnp.clip(jnp.stack(mean) + spread * jnp.stack(noise[:-1]), -0.8, 1.5),
         "nigra": jnp.clip(NIGRAL_LOSS * stage + NIGRAL_VARIATION * noise[-1], -0.2, 0.6),
+        "reach": 1 + SPREAD * jnp.maximum(stage - LARGEST_LOCAL_EFFECT, 0.0),
     }
 
 
-def nigra(place):
+def nigra(place, reach=1.0):
     """Returns 0..1: how much of each MNI position (x, y, z in mm) is substantia nigra (both sides).
 
-    A slanted soft ellipsoid at (+-10, -18, -12), SD 5 mm along the peduncle and 3 mm across.
+    A slanted soft ellipsoid at (+-10, -18, -12), SD 5 mm along the peduncle and 3 mm across, times
+    `reach`.
     """
     x, y, z = jnp.abs(place[0]) - 10.0, place[1] + 18.0, place[2] + 12.0
     length = (0.65 * x - 0.68 * y + 0.34 * z) / np.sqrt(0.65**2 + 0.68**2 + 0.34**2)
     across = x**2 + y**2 + z**2 - length**2
-    return jnp.exp(-(length**2) / (2 * 5.0**2) - across / (2 * 3.0**2))
+    return jnp.exp((-(length**2) / (2 * 5.0**2) - across / (2 * 3.0**2)) / reach**2)
 
 
 def sample(volume, spacing, place):

@@ -20,10 +20,18 @@ HEART_MISSING = {"chol": 0}
 
 
 class Preparation(NamedTuple):
-    """How raw features become a model's input, learned from training patients."""
+    """How raw features become a model's input, learned from training patients.
 
-    names: tuple[str, ...]  # of the result's columns; one per category of a categorical column
-    apply: object  # raw float32 [R, F] -> float32 [R, len(names)], no NaN
+    Column g of the result is raw column `source[g]` as a number (`code[g]` NaN), whether it equals
+    `code[g]`, or whether it is missing (`code[g]` infinite); then (x - mean) * scale, 0 for a gap.
+    """
+
+    names: tuple[str, ...]  # [G]
+    source: np.ndarray  # [G] int
+    code: np.ndarray  # [G] float
+    known: np.ndarray  # [K, 2] raw column and code of every category seen in training
+    mean: np.ndarray  # [G]
+    scale: np.ndarray  # [G]
 
 
 def load(scans, *, names, missing=None):
@@ -85,42 +93,66 @@ def standardise(train, names=None, categorical=(), indicators=False):
         ValueError: for no training patient, or a categorical column that is no feature.
 
     >>> preparation = standardise(np.array([[1.0, 5.0], [3.0, 5.0]]))
-    >>> preparation.apply(np.array([[3.0, 9.0], [np.nan, 5.0]])).tolist()
+    >>> apply(preparation, np.array([[3.0, 9.0], [np.nan, 5.0]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
     train = np.asarray(train, np.float64)
     if not len(train):
         raise ValueError("no training patient: features cannot be standardised")
     names = tuple(names or (f"feature {f}" for f in range(train.shape[1])))
-    codes = {_index(names, c): None for c in categorical}
-    codes = {f: np.unique(train[:, f][~np.isnan(train[:, f])]) for f in codes}
-    gaps = tuple(np.flatnonzero(np.isnan(train).any(axis=0))) if indicators else ()
-
-    def expand(raw):
-        columns = []
-        for f in range(raw.shape[1]):
-            column = raw[:, f : f + 1]
-            if f in codes:
-                known = np.isin(column, codes[f])
-                column = np.where(known, column == codes[f][None], np.nan)
-            columns.append(column)
-        return np.concatenate([*columns, np.isnan(raw[:, list(gaps)])], axis=1)
-
-    expanded = expand(train)
+    coded = [_index(names, c) for c in categorical]
+    labels, columns = [], []
+    for f, name in enumerate(names):
+        values = train[:, f][~np.isnan(train[:, f])]
+        codes = np.unique(values) if f in coded else ()
+        labels += [f"{name}={value:g}" for value in codes] if f in coded else [name]
+        columns += [(f, value) for value in codes] if f in coded else [(f, np.nan)]
+    known = [column for column in columns if not np.isnan(column[1])]
+    if indicators:
+        gaps = np.flatnonzero(np.isnan(train).any(axis=0))
+        labels += [f"{names[f]}?" for f in gaps]
+        columns += [(f, np.inf) for f in gaps]
+    source = np.array([f for f, _ in columns], int)
+    code = np.array([value for _, value in columns], float)
+    known = np.array(known, float).reshape(-1, 2)
+    expanded = _expanded(train, source, code, known)
     number = np.maximum((~np.isnan(expanded)).sum(axis=0), 1)
     mean = np.nansum(expanded, axis=0) / number
     sd = np.sqrt(np.nansum((expanded - mean) ** 2, axis=0) / number)
     varies = sd > 1e-6 * np.maximum(np.abs(mean), 1e-30)
     scale = np.where(varies, 1 / np.where(varies, sd, 1), 0)
+    return Preparation(tuple(labels), source, code, known, mean, scale)
 
-    def apply(raw):
-        prepared = (expand(np.asarray(raw, np.float64)) - mean) * scale
-        return np.where(np.isnan(prepared), 0, prepared).astype(np.float32)
 
-    labels = []
-    for f, name in enumerate(names):
-        labels += [f"{name}={value:g}" for value in codes[f]] if f in codes else [name]
-    return Preparation((*labels, *(f"{names[f]}?" for f in gaps)), apply)
+def apply(preparation, raw):
+    """Returns raw features [R, F], NaN where missing, as float32 [R, G] without gaps."""
+    p = preparation
+    expanded = _expanded(np.asarray(raw, np.float64), p.source, p.code, p.known)
+    prepared = (expanded - p.mean) * p.scale
+    return np.where(np.isnan(prepared), 0, prepared).astype(np.float32)
+
+
+def save(path, preparation):
+    """Writes a preparation as an .npz file, for `restore`."""
+    np.savez(path, **preparation._asdict())
+
+
+def restore(path):
+    """Returns the preparation that `save` wrote."""
+    with np.load(path) as file:
+        return Preparation(
+            tuple(map(str, file["names"])), *(file[f] for f in Preparation._fields[1:])
+        )
+
+
+def _expanded(raw, source, code, known):
+    """Returns [R, G] float, NaN where the raw value is missing or a category never seen."""
+    column = raw[:, source]
+    seen = np.zeros(raw.shape, bool)
+    for f, value in known:
+        seen[:, int(f)] |= raw[:, int(f)] == value
+    equal = np.where(seen[:, source], column == code, np.nan)
+    return np.where(np.isnan(code), column, np.where(np.isinf(code), np.isnan(column), equal))
 
 
 def prepare(cohort, *, names, categorical=(), indicators=False):
@@ -132,7 +164,7 @@ def prepare(cohort, *, names, categorical=(), indicators=False):
     """
     train = ingest.samples(cohort, "train").image
     preparation = standardise(train, names, categorical, indicators)
-    return cohort._replace(images=preparation.apply(cohort.images)), preparation
+    return cohort._replace(images=apply(preparation, cohort.images)), preparation
 
 
 def heart():

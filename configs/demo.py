@@ -1,0 +1,29 @@
+"""What `make demo` runs: 23 hospitals, planted harmful scans, and the published quality control.
+
+python -m experiments.make_cohort --config=configs/demo.py --workdir=runs/demo/cohort
+python -m experiments.detect --config=configs/demo.py --workdir=runs/demo
+"""
+
+from configs import defaults
+
+
+def get_config(arg=""):
+    """The config; no argument."""
+    del arg
+    config = defaults.get_config()
+    config.data.manifest = "runs/demo/cohort/manifest.csv"
+    config.cohort.centres = "configs/demo_centres.csv"
+    config.cohort.effect = 18.0
+    config.cohort.min_verification = 50
+    config.cohort.min_test = 50
+    config.model.width = 0.125
+    config.train.learning_rate = 4e-4
+    config.train.decay = 0.05
+    config.train.warmup_cycles = 10
+    config.train.cycles = 14
+    config.train.stops_per_call = 8
+    config.train.verification_batch = 50
+    config.detect.scenarios = ("centres", "singles")
+    config.detect.count.centres = 2
+    config.detect.count.singles = 4
+    return config

@@ -1,0 +1,39 @@
+"""The published setting: 83 centres, 1 mm, the full SFCN, 10 warm-up cycles and 20 under control.
+
+python -m experiments.train --config=configs/published.py --workdir=runs/published \\
+    --config.data.manifest=path/to/manifest.csv
+
+`:authors` turns on every quirk of the authors' code, `:runlocal` runs the same code on a small
+semi-synthetic cohort in under two minutes on two CPU cores:
+
+python -m experiments.make_cohort --config=configs/published.py:runlocal --workdir=runs/local/cohort
+python -m experiments.train --config=configs/published.py:runlocal --workdir=runs/local
+"""
+
+from configs import defaults
+
+
+def get_config(arg=""):
+    """The config for `arg` '', 'authors', 'runlocal' or both, comma-separated."""
+    words = set(filter(None, arg.split(",")))
+    if words - {"authors", "runlocal"}:
+        raise ValueError(f"published.py:{arg}: known are authors and runlocal")
+    config = defaults.get_config()
+    config.data.spacing = config.cohort.spacing = 1.0
+    config.data.store = True
+    if "authors" in words:
+        config.data.verify_on = "test"
+        config.train.drop_remainders = True
+        config.train.restart_schedule = True
+        config.policy.verify_revisit.swap_denominators = True
+    if "runlocal" in words:
+        config.data.manifest = "runs/local/cohort/manifest.csv"
+        config.data.spacing = config.cohort.spacing = 4.0
+        config.data.store = False
+        config.cohort.centres = "configs/demo_centres.csv"
+        config.cohort.effect = 8.0
+        config.model.width = 0.125
+        config.train.warmup_cycles = 2
+        config.train.cycles = 6
+        config.scenario.name = "centres"
+    return config

@@ -1,0 +1,29 @@
+"""Retrains a run thousands of times without a sample, a centre, a subset, and values them all.
+
+python -m experiments.counterfactual --config=configs/counterfactual.py --workdir=runs/without
+
+Running again on the same workdir keeps the retrainings that are finished.
+"""
+
+import os
+
+from experiments import command
+
+
+def main(config, workdir):
+    import jax
+
+    # one device per core: XLA runs small models on one core each
+    jax.config.update("jax_num_cpu_devices", config.counterfactual.devices or os.cpu_count())
+    from harmjax import preparation
+    from harmjax.counterfactual import survey
+
+    command.record(config, workdir)
+    study = preparation.prepare(config, workdir)
+    command.log(workdir, study.text)
+    found = survey.survey(config, workdir, study=study, say=lambda text: command.log(workdir, text))
+    command.log(workdir, survey.summary(found))
+
+
+if __name__ == "__main__":
+    command.run(main)
