@@ -1,7 +1,7 @@
 """Convolutions of channels-last images, stride 1, 'same', with a lowering for each platform.
 
 `lax.conv_general_dilated` is the right form on GPU and TPU. On CPU it is slow in three dimensions,
-and inside `lax.scan`, where training happens, its gradient for the kernel runs at 0.3 to 3 GF/s.
+and inside `lax.scan`, where training happens, its gradient for the kernel runs below 3 GF/s.
 There `cpu.py` has other forms of the same sums.
 """
 

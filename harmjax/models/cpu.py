@@ -1,22 +1,23 @@
 """Convolutions on CPU: sums that XLA computes fast there, with the numbers of `lax.conv`.
 
-GF/s of useful arithmetic inside `lax.scan`, batch 5, two cores of a Xeon with AVX-512 (matrix
-products peak at 300; shared machine, so to 20%):
+GF/s of useful arithmetic inside `lax.scan`, batch 3 to 5, two cores of a Xeon with AVX-512 where
+matrix products peak at 300; the machine was shared, a repeat can differ by a quarter:
 
-| image, channels      | lax.conv 3-D | slices | Winograd in the slices | patches, matrix product |
-|----------------------|--------------|--------|------------------------|-------------------------|
-| 20x24x20, 8 -> 16    | 20           | 120    | 64                     | 120                     |
-| 20x24x20, 16 -> 8    | 11           | 96     | 43                     | 33                      |
-| 10x12x10, 16 -> 32   | 19           | 142    | 112                    | 190                     |
-| 20x24x20, 32 -> 64   | 69           | 120    | 155                    | 119                     |
-| 20x24x20, 64 -> 32   | 39           | 115    | 150                    | 105                     |
-| 10x12x10, 64 -> 128  | 112          | 260    | 175                    | 190                     |
-| 5x6x5, 128 -> 256    | 137          | 283    | 81                     | 265                     |
-| 40x48x40, 32 -> 64   |              | 105    | 160                    | 100                     |
+| image, channels     | lax.conv 3-D | slices | Winograd in slices | product of patches |
+|---------------------|--------------|--------|--------------------|--------------------|
+| 20x24x20, 8 -> 16   | 20           | 120    | 64 *               | 120                |
+| 20x24x20, 16 -> 8   | 11           | 100    | 43 *               | 50                 |
+| 10x12x10, 16 -> 32  | 19           | 140    | 110 *              | 190                |
+| 20x24x20, 32 -> 64  | 69           | 120    | 155                | 115                |
+| 20x24x20, 64 -> 32  | 39           | 110    | 150                | 105                |
+| 10x12x10, 64 -> 128 | 110          | 260    | 175                | 190-240            |
+| 5x6x5, 128 -> 256   | 140          | 200-280| 80 *               | 210-260            |
+| 40x48x40, 32 -> 64  |              | 105    | 160                | 100                |
 
-So: slices, with Winograd's products where slices are large and channels many. The kernel's gradient
-is a product of patches, 35-150 (`lax.conv` 10-45, and 0.3-3 inside a scan). One input channel is a
-sum of shifted copies, 40-110 (`lax.conv` 2-7).
+(* an earlier variant, a sample at a time.) So: slices, with Winograd's products where slices are
+large and channels many. The kernel's gradient is a product of patches: 35-150, where `lax.conv` has
+10-45 by itself and below 3 inside a scan. One input channel is a sum of shifted copies: 40-110,
+`lax.conv` 2-7.
 """
 
 import itertools
