@@ -54,6 +54,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.name = "sfcn"  # a file of harmjax/models
     model.width = 1.0
     model.norm = "batch"  # batch | group | none
+    model.momentum = 0.99  # of the running statistics of batch norm
     model.dropout = 0.2
     model.dtype = "float32"  # of the convolutions; bfloat16 for mixed precision
 
@@ -63,14 +64,14 @@ def get_config() -> ml_collections.ConfigDict:
     train.batch_size = 5
     train.learning_rate = 1e-4
     train.decay = 0.1  # the rate falls by exp(-decay) per cycle
-    train.restart_schedule = False  # the authors' quirk: the rate starts anew after the warm-up
+    train.restart_schedule = -1  # cycles after the warm-up until the rate starts anew; -1 never
     train.drop_remainders = False  # the authors' quirk: only full batches
     train.warmup_cycles = 10
     train.warmup_on = "clean"  # clean: without planted harm; as_is: on everything
     train.cycles = 30  # in all, the warm-up included
     train.deliver = "retrain"  # retrain from the warm-up on the final mask | last
     train.stops_per_call = 32  # between two updates of the progress bar
-    train.verification_batch = 64
+    train.verification_batch = 8  # fastest on CPU; take more on a GPU
     train.minimum_group = 5  # held-out scans below which a centre answers counts only
     train.keep_checkpoints = "last"  # last | all
 

@@ -24,7 +24,7 @@ def get_config(arg=""):
     if "authors" in words:
         config.data.verify_on = "test"
         config.train.drop_remainders = True
-        config.train.restart_schedule = True
+        config.train.restart_schedule = 1
         config.policy.verify_revisit.swap_denominators = True
     if "runlocal" in words:
         config.data.manifest = "runs/local/cohort/manifest.csv"

@@ -48,7 +48,8 @@ def build_learner(config) -> types.Learner:
     settings = dict(config.model)
     classifier = _built("model", models.get(settings.pop("name")), settings)
     train = config.train
-    restart = train.warmup_cycles + 1 if train.restart_schedule else None
+    again = train.restart_schedule
+    restart = train.warmup_cycles + again if again >= 0 else None
     schedule = learner.published_schedule(train.learning_rate, train.decay, restart=restart)
     return learner.learner(classifier, schedule)
 

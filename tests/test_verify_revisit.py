@@ -15,7 +15,7 @@ QUIRKS = {
     "swapped": {"policy.verify_revisit.swap_denominators": True},
     "dropped": {"train.drop_remainders": True},
     "on_test": {"data.verify_on": "test"},
-    "restarted": {"train.restart_schedule": True},
+    "restarted": {"train.restart_schedule": 1},
     "sooner": {"policy.verify_revisit.revisit_after": 1},
 }
 

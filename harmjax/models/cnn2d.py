@@ -11,13 +11,19 @@ CHANNELS = (16, 32, 64)
 
 
 def cnn2d(
-    *, width: float = 1.0, norm: str = "batch", dropout: float = 0.2, dtype: str = "float32"
+    *,
+    width: float = 1.0,
+    norm: str = "batch",
+    momentum: float = norms.MOMENTUM,
+    dropout: float = 0.2,
+    dtype: str = "float32",
 ) -> types.Classifier:
     """A CNN for images [B, X, Y, C] or [B, X, Y]: three blocks, a mean over space, one logit.
 
     Args:
         width: multiplies every block's channels (16, 32, 64).
         norm: `'batch'`, `'group'` or `'none'`.
+        momentum: of batch norm's running statistics; less for cycles of a few dozen stops.
         dropout: fraction of the features dropped in training.
         dtype: of the convolutions, `'float32'` or `'bfloat16'`.
 
@@ -30,12 +36,15 @@ def cnn2d(
     >>> variables.params['head']['kernel'].shape
     (64, 1)
     """
-    return linen.classifier(_Cnn2d(width=width, norm=norm, dropout=dropout, dtype=dtype))
+    return linen.classifier(
+        _Cnn2d(width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype)
+    )
 
 
 class _Cnn2d(nn.Module):
     width: float
     norm: str
+    momentum: float
     dropout: float
     dtype: str
 
@@ -46,7 +55,9 @@ class _Cnn2d(nn.Module):
         x = (image if image.ndim == 4 else image[..., None]).astype(self.dtype)
         for number, channels in enumerate(CHANNELS, 1):
             name = f"block_{number}"
-            block = linen.Block(linen.scaled(channels, self.width), 3, self.norm, True, name=name)
+            block = linen.Block(
+                linen.scaled(channels, self.width), 3, self.norm, True, self.momentum, name=name
+            )
             x = block(x, weight, train)
         features = x.astype(jnp.float32).mean((1, 2))
         if train:

@@ -46,6 +46,7 @@ class Block(nn.Module):
     side: int
     norm: str
     pooled: bool
+    momentum: float = norms.MOMENTUM
 
     @nn.compact
     def __call__(self, x: types.Array, weight: types.Array, train: bool) -> types.Array:
@@ -53,7 +54,7 @@ class Block(nn.Module):
         shape = (*(self.side,) * (x.ndim - 2), x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        layer = norms.layer(self.norm, name="norm")
+        layer = norms.layer(self.norm, "norm", self.momentum)
         if self.pooled and tiles.suits(x.shape, kernel.shape):
             x = tiles.convolve(x, kernel)  # [window, channel, B, ...]
             affine = layer(x, bias, weight, train, batch=2, channel=1)

@@ -15,6 +15,7 @@ def mlp(
     hidden: Sequence[int] = (32,),
     width: float = 1.0,
     norm: str = "none",
+    momentum: float = norms.MOMENTUM,
     dropout: float = 0.0,
     dtype: str = "float32",
 ) -> types.Classifier:
@@ -24,6 +25,7 @@ def mlp(
         hidden: units of each hidden layer.
         width: multiplies the units.
         norm: `'none'`, `'batch'` or `'group'`, before each ReLU.
+        momentum: of batch norm's running statistics.
         dropout: fraction of the last layer's inputs dropped in training.
         dtype: of the dense layers, `'float32'` or `'bfloat16'`.
 
@@ -34,7 +36,14 @@ def mlp(
     (10, 16)
     """
     return linen.classifier(
-        _Mlp(hidden=tuple(hidden), width=width, norm=norm, dropout=dropout, dtype=dtype)
+        _Mlp(
+            hidden=tuple(hidden),
+            width=width,
+            norm=norm,
+            momentum=momentum,
+            dropout=dropout,
+            dtype=dtype,
+        )
     )
 
 
@@ -42,6 +51,7 @@ class _Mlp(nn.Module):
     hidden: tuple[int, ...]
     width: float
     norm: str
+    momentum: float
     dropout: float
     dtype: str
 
@@ -55,7 +65,7 @@ class _Mlp(nn.Module):
                 kernel_init=nn.initializers.glorot_uniform(),
                 name=f"dense_{number}",
             )(x)
-            layer = norms.layer(self.norm, name=f"norm_{number}")
+            layer = norms.layer(self.norm, f"norm_{number}", self.momentum)
             factor, shift = layer(x, jnp.zeros(x.shape[-1]), weight, train)
             x = nn.relu(x * factor + shift).astype(x.dtype)
         features = x.astype(jnp.float32)

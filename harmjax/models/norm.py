@@ -24,6 +24,8 @@ class BatchNorm(nn.Module):
         Ioffe & Szegedy, Batch normalization, 2015, arXiv 1502.03167.
     """
 
+    momentum: float = MOMENTUM
+
     @nn.compact
     def __call__(self, x, offset, weight, train, batch=0, channel=-1):
         size = offset.shape
@@ -37,7 +39,7 @@ class BatchNorm(nn.Module):
             return _spread(factor, x, batch, channel), _spread(shift, x, batch, channel)
         mean, var = weighted_moments(*moments(x, batch, channel), weight)
         if not self.is_initializing():
-            step = jnp.where(weight.sum() > 0, 1 - MOMENTUM, 0.0)
+            step = jnp.where(weight.sum() > 0, 1 - self.momentum, 0.0)
             running_mean.value += step * (mean + offset - running_mean.value)
             running_var.value += step * (var - running_var.value)
         factor = scale * jax.lax.rsqrt(var + EPSILON)
@@ -79,7 +81,7 @@ class Identity(nn.Module):
         return _spread(factor, x, batch, channel), _spread(offset, x, batch, channel)
 
 
-def layer(kind: str, name: str | None = None) -> nn.Module:
+def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.Module:
     """A normalisation layer, in the form that can be applied after pooling.
 
     It is called with (x, offset, weight, train, batch=0, channel=-1): `x` of any layout with the
@@ -90,13 +92,16 @@ def layer(kind: str, name: str | None = None) -> nn.Module:
     Args:
         kind: `'batch'`, `'group'` or `'none'`.
         name: its name among the parameters.
+        momentum: of the running statistics of `'batch'`.
 
     Raises:
         ValueError: another kind.
     """
     if kind not in KINDS:
         raise ValueError(f"norm={kind!r}: known are {', '.join(KINDS)}")
-    return {"batch": BatchNorm, "group": GroupNorm, "none": Identity}[kind](name=name)
+    if kind == "batch":
+        return BatchNorm(momentum=momentum, name=name)
+    return {"group": GroupNorm, "none": Identity}[kind](name=name)
 
 
 def moments(x: types.Array, batch: int = 0, channel: int = -1) -> tuple[types.Array, types.Array]:

@@ -13,7 +13,12 @@ SMALLEST_SIDE = 33
 
 
 def sfcn(
-    *, width: float = 1.0, norm: str = "batch", dropout: float = 0.2, dtype: str = "float32"
+    *,
+    width: float = 1.0,
+    norm: str = "batch",
+    momentum: float = norms.MOMENTUM,
+    dropout: float = 0.2,
+    dtype: str = "float32",
 ) -> types.Classifier:
     """SFCN as published: six convolution blocks, average pooling, dropout, one logit.
 
@@ -23,6 +28,7 @@ def sfcn(
     Args:
         width: multiplies every block's channels.
         norm: `'batch'` as published, or `'group'`, `'none'`.
+        momentum: of batch norm's running statistics; less for cycles of a few dozen stops.
         dropout: fraction of the features dropped in training.
         dtype: of the convolutions, `'float32'` or `'bfloat16'`.
 
@@ -40,12 +46,15 @@ def sfcn(
     >>> variables.params['block_1']['kernel'].shape
     (3, 3, 3, 1, 8)
     """
-    return linen.classifier(_Sfcn(width=width, norm=norm, dropout=dropout, dtype=dtype))
+    return linen.classifier(
+        _Sfcn(width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype)
+    )
 
 
 class _Sfcn(nn.Module):
     width: float
     norm: str
+    momentum: float
     dropout: float
     dtype: str
 
@@ -56,7 +65,9 @@ class _Sfcn(nn.Module):
         last = len(CHANNELS)
         for number, (channels, side) in enumerate(zip(CHANNELS, KERNELS, strict=True), 1):
             width = linen.scaled(channels, self.width)
-            block = linen.Block(width, side, self.norm, number < last, name=f"block_{number}")
+            block = linen.Block(
+                width, side, self.norm, number < last, self.momentum, name=f"block_{number}"
+            )
             x = block(x, weight, train)
         x = pool.average_pool(x).astype(jnp.float32)
         features = x.reshape(x.shape[0], -1)

@@ -1,0 +1,30 @@
+"""Metrics of a run's models on its test split, overall and by subgroup.
+
+python -m experiments.evaluate --run=runs/mine --workdir=runs/mine/evaluation
+
+Evaluates the delivered model, and the model after every cycle whose checkpoint was kept
+(`--config.train.keep_checkpoints=all` when training).
+"""
+
+from absl import flags
+
+from experiments import command
+
+RUN = flags.DEFINE_string("run", None, "Workdir of a finished run.")
+SPLIT = flags.DEFINE_enum("split", "test", ["test", "verification"], "Which scans.")
+
+
+def main(config, workdir):
+    del config
+    from harmjax import evaluation, tables
+
+    rows = evaluation.evaluate(RUN.value, SPLIT.value, workdir)
+    tables.write(workdir / "evaluation.csv", evaluation.HEADER, rows)
+    overall = [[*row[:2], *row[4:]] for row in rows if row[3] == "all"]
+    shown = [*evaluation.HEADER[:2], *evaluation.HEADER[4:]]
+    command.log(workdir, tables.aligned(shown, overall))
+    command.log(workdir, f"by subgroup: {workdir / 'evaluation.csv'}")
+
+
+if __name__ == "__main__":
+    command.run(main, required=("run", "workdir"))

@@ -1,0 +1,6 @@
+"""What would the model be without this sample, this centre, this subset? Thousands of times.
+
+`retraining.retraining` makes the pure function *mask in, model out*; `masks` says what to ask for;
+`bulk.bulk` asks for all of it in chunks, over devices, and keeps what is finished; `rounds` leaves
+centres out of a federated round without retraining; `lanes` makes many small models fast.
+"""

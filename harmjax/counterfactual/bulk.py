@@ -1,0 +1,213 @@
+"""One retraining under many masks: in chunks, over devices, resumable."""
+
+import hashlib
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from harmjax.counterfactual import lanes, parts
+from harmjax.counterfactual import retraining as retrainings
+
+CACHE = 5 << 18  # bytes of models that a CPU core trains side by side without leaving its cache
+# without it XLA copies Adam's moments at every step, because the parameters read the old ones
+CPU_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
+
+
+def bulk(
+    retraining: retrainings.Retraining,
+    *,
+    keep: Callable | None = None,
+    replicas: str = "lanes",
+    chunk: int | None = None,
+    devices=None,
+    memory: int = 2 << 30,
+    progress: bool = True,
+) -> Callable:
+    """A function `(Model, masks [R, N], folder=None)` that retrains a model under every mask.
+
+    It returns what was kept of every replica, as NumPy arrays with a leading axis R in the order of
+    the masks. Masks that occur twice are run once. Replicas that agree with the mask of ones up to
+    a stop of the first cycle start there, from the run they share. Given a folder, finished chunks
+    are kept there and found again after a kill. Programs are compiled once and used again.
+
+    Args:
+        retraining: From `retraining.retraining`.
+        keep: `(Model, outcomes) -> pytree`, what to keep of every replica; by default the outcomes,
+            split -> Outcome [C].
+        replicas: How those of one chunk run: 'lanes', side by side with the replicas as last axis
+            (`lanes.vmap`); 'vmap', side by side under `jax.vmap`; 'map', one after another, bit for
+            bit the training run.
+        chunk: Replicas of one call and device; by default as many as suit cache and `memory`.
+        devices: To spread the replicas over; by default the first one.
+        memory: Bytes that a call may take on a device.
+        progress: Whether to draw a progress bar.
+
+    Raises:
+        ValueError: Unknown `replicas`; when asked, masks of another length, too little memory for
+            one replica, or a folder with the results of another question.
+    """
+    if replicas not in MAPPED:
+        raise ValueError(f"replicas={replicas!r}; known: {', '.join(MAPPED)}")
+    keep = keep or (lambda model, outcomes: outcomes)
+    devices = list(devices or jax.devices()[:1])
+    run, advance = _spread(retraining, keep, replicas, devices), jax.jit(retraining.advance)
+    compiled, used = {}, retraining.data
+
+    def program(model, num_masks):
+        each = chunk or _suitable(model, replicas, devices[0].platform)
+        step = 1 if replicas == "map" else 16
+        most = -(-num_masks // len(devices))
+        each = min(each, -(-most // step) * step)
+        while True:
+            size = each * len(devices)
+            if size not in compiled:
+                ones = np.ones((size, len(used.train.label)), np.float32)
+                compiled[size] = run.lower(used, model, np.int32(0), ones).compile()
+            need = _bytes(compiled[size])
+            if need <= memory or chunk:
+                return compiled[size], size
+            if each == 1:
+                raise ValueError(f"one replica takes {need} bytes, memory={memory}: raise memory")
+            each = max(1, min(each - 1, int(each * memory / need)))
+
+    def ask(model, masks, folder=None):
+        masks = np.asarray(masks, np.float32)
+        num_samples = len(used.train.label)
+        if masks.ndim != 2 or masks.shape[1] != num_samples:
+            raise ValueError(f"masks of shape {masks.shape}: need [R, {num_samples}]")
+        asked, inverse = np.unique(masks, axis=0, return_inverse=True)
+        first = first_difference(retraining, asked)
+        order = np.argsort(first, kind="stable")
+        asked, first, inverse = asked[order], first[order], np.argsort(order)[inverse.ravel()]
+        like = jax.eval_shape(lambda *args: keep(*retraining.run(*args)), used, model, asked[0], 0)
+        found = jax.tree.map(lambda x: np.zeros((len(asked), *x.shape), x.dtype), like)
+        done, question = np.zeros(len(asked), bool), ""
+        if folder:
+            question = _question(retraining, model, keep, asked)
+            done = parts.load(folder, question, found)
+        rows = np.flatnonzero(~done)
+        call, size = program(model, max(1, len(rows)))
+        base, reached = model, 0
+        with _bar(progress, len(asked), len(asked) - len(rows)) as bar:
+            for begin in range(0, len(rows), size):
+                some = rows[begin : begin + size]
+                start = first[some[0]]
+                base, reached = advance(used, base, np.int32(reached), start), start
+                padded = np.concatenate([some, np.repeat(some[-1:], size - len(some))])
+                part = jax.device_get(call(used, base, start, asked[padded]))
+                part = jax.tree.map(lambda x: x[: len(some)], part)  # noqa: B023
+                if folder:
+                    parts.save(folder, question, some, part)
+                jax.tree.map(lambda rows, x: rows.__setitem__(some, x), found, part)  # noqa: B023
+                bar.update(len(some))
+        return jax.tree.map(lambda x: x[inverse], found)
+
+    return ask
+
+
+def first_difference(retraining: retrainings.Retraining, masks) -> np.ndarray:
+    """The first stop of the first cycle at which a mask differs from ones, int32 [R].
+
+    The number of stops if there is none in that cycle; 0 where replicas cannot start late.
+
+    Args:
+        retraining: From `retraining.retraining`.
+        masks: [R, N] float.
+    """
+    visits = retraining.visits[0]
+    if not retraining.late:
+        return np.zeros(len(masks), np.int32)
+    stop_of = np.full(masks.shape[1] + 1, len(visits), np.int32)
+    stop_of[visits[::-1].ravel()] = np.repeat(np.arange(len(visits))[::-1], visits.shape[1])
+    return np.where(masks != 1, stop_of[:-1], len(visits)).min(axis=1).astype(np.int32)
+
+
+def _spread(retraining, keep, replicas, devices):
+    """The jitted `(Data, Model, first, masks [K, N]) -> kept [K, ...]`, K shared among devices."""
+
+    def one(data, model, first, mask):
+        return keep(*retraining.run(data, model, mask, first))
+
+    mapped = MAPPED[replicas](one)
+    options = CPU_OPTIONS if devices[0].platform == "cpu" and replicas != "map" else None
+    if len(devices) == 1:
+        device = jax.sharding.SingleDeviceSharding(devices[0])
+        return jax.jit(mapped, compiler_options=options, in_shardings=device)
+    mesh = jax.sharding.Mesh(np.array(devices), ("replica",))
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("replica")
+    specs = (whole, whole, whole, split)
+    mapped = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
+    shardings = tuple(jax.sharding.NamedSharding(mesh, spec) for spec in specs)
+    return jax.jit(mapped, compiler_options=options, in_shardings=shardings)
+
+
+def _map(one):
+    return lambda data, model, first, masks: jax.lax.map(
+        lambda mask: one(data, model, first, mask), masks
+    )
+
+
+def _vmap(one):
+    return jax.vmap(one, in_axes=(None, None, None, 0))
+
+
+def _lanes(one):
+    mapped = lanes.vmap(one, mapped=(False, False, False, True))
+
+    def replicas_first(data, model, first, masks):
+        kept = mapped(data, model, first, masks.T)
+        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), kept)
+
+    return replicas_first
+
+
+MAPPED = {"lanes": _lanes, "vmap": _vmap, "map": _map}
+
+
+def _suitable(model, replicas, platform) -> int:
+    """Replicas of a chunk: on a CPU as many as fit its cache, else as many as memory will bear."""
+    if replicas == "map":
+        return 32
+    if platform != "cpu":
+        return 4096
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(model))
+    return int(np.clip(CACHE // size // 16 * 16, 16, 256))
+
+
+def _bytes(compiled) -> int:
+    used = compiled.memory_analysis()
+    if used is None:
+        return 0
+    return used.temp_size_in_bytes + used.output_size_in_bytes + used.argument_size_in_bytes
+
+
+def _bar(progress, total, initial):
+    return tqdm.tqdm(
+        total=total,
+        initial=initial,
+        desc="counterfactuals",
+        unit="run",
+        disable=not progress,
+        dynamic_ncols=True,
+    )
+
+
+def _question(retraining, model, keep, masks) -> str:
+    """A hash of everything that the results depend on."""
+    found = hashlib.sha256(masks.tobytes())
+    program = jax.make_jaxpr(lambda *args: keep(*retraining.run(*args)))(
+        retraining.data, model, masks[0], 0
+    )
+    found.update(re.sub(r"0x[0-9a-f]+", "", str(program)).encode())
+    for leaf in jax.tree.leaves((retraining.data, model)):
+        leaf = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+def _is_key(leaf) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,60 @@
+"""What a harm scorer says during the run whose counterfactuals are asked for."""
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import scorers, types
+from harmjax.counterfactual import retraining as retrainings
+from harmjax.federations import memory
+
+
+def predicted(
+    scorer: types.HarmScorer,
+    learner: types.Learner,
+    retraining: retrainings.Retraining,
+    model: types.Model,
+    *,
+    mask=None,
+    minimum: int = 5,
+):
+    """The scorer's harm of every sample after every cycle, [C, N]; NaN where it says nothing.
+
+    The model travels as in the run itself. The reference is made at the start of a cycle; every
+    stop is measured before it is trained on; the cycle's evidence is judged as a whole.
+
+    Args:
+        scorer: From `harmjax.scorers`.
+        learner: As in `retraining.retraining`.
+        retraining: The run, travelling or central.
+        model: That it starts from.
+        mask: [N] float32, what is trained on; everything by default.
+        minimum: Centres with fewer held-out scans than this answer counts only.
+    """
+    data, num_samples = retraining.data, len(retraining.data.train.label)
+    known = jnp.append(jnp.ones(num_samples) if mask is None else jnp.asarray(mask), 0.0)
+
+    @jax.jit
+    def run(data, model):
+        held_out = data.held_out["verification"]
+        fed = memory.memory(learner, data.train, held_out, data.key, minimum=minimum)
+
+        def cycle(model, stops):
+            reference = scorer.reference(fed, model, stops.cycle[0])
+
+            def visit(model, stop):
+                evidence = scorers.evidence(scorer, fed, model, stop, reference)
+                return fed.learn(model, stop, known[stop.ids])[0], evidence
+
+            model, evidence = jax.lax.scan(visit, model, stops)
+            ids = stops.ids.ravel()
+
+            def by_sample(e):
+                values = e.reshape(-1, *e.shape[2:])
+                nothing = jnp.full((num_samples, *values.shape[1:]), jnp.nan)
+                return nothing.at[ids].set(values, mode="drop")
+
+            return model, scorer.judge(jax.tree.map(by_sample, evidence), reference)
+
+        return jax.lax.scan(cycle, model, data.stops)[1]
+
+    return run(data, model)

@@ -1,0 +1,235 @@
+"""A survey of one run: asks what a config asks for, and writes the answers as tables."""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from harmjax import metrics, preparation, scorers, tables, training, types, values
+from harmjax.counterfactual import bulk, masks, prediction, retraining
+
+QUESTIONS = ("samples", "centres", "subsets", "permutations")
+SPLITS = ("verification", "test")
+BY_CENTRE = ("centre", "samples", "harm", "test_harm", "extra_fp", "extra_fn")
+BY_METHOD = ("method", "rank_correlation", "lds", "auroc")
+
+
+class Survey(NamedTuple):
+    """What was asked, and what came back."""
+
+    study: preparation.Study
+    base: np.ndarray  # [N] float32, the mask of the run itself
+    whole: dict  # split -> Outcome [C] of the run itself
+    masks: dict  # question -> [R, N]
+    outcomes: dict  # question -> split -> Outcome [R, C]
+    harm: dict  # method -> [N]; 'harm' is that of leaving one out
+
+
+def survey(config, workdir, *, study=None, progress: bool = True, say: Callable = print) -> Survey:
+    """Runs or resumes all retrainings that `config.counterfactual` asks for.
+
+    The warm-up is trained first, in `workdir/warmup`; every replica starts from it and trains the
+    cycles that follow. Writes counterfactual.csv (a row per training sample),
+    counterfactual_centres.csv, prediction.csv (how well each method predicts) and trajectories.npz
+    (losses and counts after every cycle under every mask).
+
+    Args:
+        config: See `configs/counterfactual.py`.
+        workdir: Of the run; finished retrainings are kept in `workdir/retrained`.
+        study: Samples that are at hand already; by default prepared from `config.data`.
+        progress: Whether to draw progress bars.
+        say: Called with lines of text.
+
+    Raises:
+        ValueError: Settings or data that cannot work.
+    """
+    workdir, asked = pathlib.Path(workdir), config.counterfactual
+    wrong = sorted(set(asked.ask) - set(QUESTIONS))
+    if wrong:
+        raise ValueError(f"counterfactual.ask names {wrong}; known: {', '.join(QUESTIONS)}")
+    if config.train.cycles <= config.train.warmup_cycles:
+        raise ValueError(
+            f"train.cycles={config.train.cycles} leaves nothing to retrain after "
+            f"train.warmup_cycles={config.train.warmup_cycles}"
+        )
+    study = study or preparation.prepare(config, workdir, progress=progress)
+    start = _warm_up(config, workdir / "warmup", study, progress)
+    learner = training.build_learner(config)
+    train = config.train
+    again = retraining.retraining(
+        learner,
+        study.train,
+        {"verification": study.verification, "test": study.test},
+        jax.random.fold_in(jax.random.key(config.seed), 2),
+        cycles=range(train.warmup_cycles, train.cycles),
+        topology=train.topology,
+        batch_size=train.batch_size,
+        drop_remainders=train.drop_remainders,
+        chunk=train.verification_batch,
+        minimum=train.minimum_group,
+    )
+    ask = bulk.bulk(
+        again,
+        replicas=asked.replicas,
+        chunk=asked.chunk or None,
+        devices=jax.devices()[: asked.devices or None],
+        memory=int(asked.memory * 2**30),
+        progress=progress,
+    )
+    found = _asked(config, workdir, study, start, ask, say)
+    predicted = _predicted(config, learner, again, start, found, say)
+    found = found._replace(harm=found.harm | predicted)
+    _write(workdir, found)
+    return found
+
+
+def _warm_up(config, workdir, study, progress) -> types.Model:
+    """The model after the warm-up: a run that ends there, resumable like any other."""
+    first = config.copy_and_resolve_references()
+    with first.unlocked():
+        first.train.cycles = config.train.warmup_cycles
+        first.policy.name = "none"
+    return training.train(first, workdir, study=study, progress=progress).model
+
+
+def _asked(config, workdir, study, start, ask, say) -> Survey:
+    asked, num_samples = config.counterfactual, len(study.names)
+    base = 1 - study.drop.astype(np.float32)
+    which = {"whole": masks.everything(num_samples) * base}
+    if "samples" in asked.ask:
+        which["samples"] = masks.leave_one_out(num_samples) * base
+    if "centres" in asked.ask:
+        which["centres"] = masks.leave_one_centre_out(study.train.centre) * base
+    if "subsets" in asked.ask:
+        for name, number in (("subsets", asked.subsets), ("unseen", asked.unseen)):
+            seed = config.seed + (name == "unseen") * 1_000_003
+            drawn = masks.random_subsets(num_samples, number, fraction=asked.fraction, seed=seed)
+            which[name] = drawn * base
+    outcomes, harm = {}, {}
+    for name, these in which.items():
+        say(f"{name}: {len(these)} retrainings")
+        outcomes[name] = ask(start, these, workdir / "retrained" / name)
+
+    def loss(name):
+        return outcomes[name]["verification"].loss[:, -1]
+
+    if "samples" in which:
+        harm["harm"] = values.leave_one_out(loss("whole")[0], loss("samples"))
+    if "subsets" in which:
+        harm["banzhaf"] = values.banzhaf(which["subsets"], loss("subsets"))
+        harm["datamodel"] = values.datamodel(which["subsets"], loss("subsets")).harm
+    if "permutations" in asked.ask:
+        harm["shapley"] = _shapley(config, workdir, base, start, ask, say)
+    whole = jax.tree.map(lambda x: x[0], outcomes.pop("whole"))
+    del which["whole"]
+    return Survey(study, base, whole, which, outcomes, harm)
+
+
+def _shapley(config, workdir, base, start, ask, say):
+    asked, calls = config.counterfactual, []
+
+    def losses(these):
+        calls.append(len(these))
+        folder = workdir / "retrained" / f"permutations_{len(calls):04d}"
+        return ask(start, these * base, folder)["verification"].loss[:, -1]
+
+    found = values.shapley(
+        losses,
+        len(base),
+        permutations=asked.permutations,
+        tolerance=asked.tolerance,
+        block=asked.block,
+        seed=config.seed,
+    )
+    say(f"permutations: {found.asked} retrainings, median error {np.median(found.error):.2g}")
+    return found.harm
+
+
+def _predicted(config, learner, again, start, found, say) -> dict:
+    """Mean harm over cycles by every scorer that is asked for."""
+    wanted = config.counterfactual.scorers
+    names = scorers.names() if tuple(wanted) == ("all",) else tuple(wanted)
+    if names and not again.late:
+        say("scorers look at single visits: not asked under train.topology='federated'")
+        return {}
+    harm = {}
+    for name in names:
+        scorer = scorers.get(name)(**config.counterfactual.get(name, {}))
+        each = prediction.predicted(
+            scorer, learner, again, start, mask=found.base, minimum=config.train.minimum_group
+        )
+        with np.errstate(all="ignore"):
+            harm[name] = np.asarray(each, float).mean(axis=0)
+    return harm
+
+
+def _write(workdir, found: Survey) -> None:
+    study, methods = found.study, [m for m in found.harm if m != "harm"]
+    if found.harm:
+        header = ["subject", "centre", "label", "harm", "test_harm", "extra_fp", "extra_fn"]
+        header += [*methods, *(("corrupted", "kind") if study.simulated else ())]
+        columns = _effects(found, "samples") + [found.harm[m] for m in methods]
+        if study.simulated:
+            columns += [study.corrupted.astype(int), study.kind]
+        centres = [study.centres[c] for c in study.train.centre]
+        rows = zip(study.names, centres, np.asarray(study.train.label), *columns, strict=True)
+        tables.write(workdir / "counterfactual.csv", header, [_plain(row) for row in rows])
+    if "centres" in found.outcomes:
+        present = np.unique(study.train.centre)
+        size = np.bincount(study.train.centre)[present]
+        columns = [column[present] for column in _effects(found, "centres")]
+        rows = zip([study.centres[c] for c in present], size, *columns, strict=True)
+        path = workdir / "counterfactual_centres.csv"
+        tables.write(path, BY_CENTRE, [_plain(row) for row in rows])
+    tables.write(workdir / "prediction.csv", BY_METHOD, comparison(found))
+    arrays = {f"{name}_masks": these.astype(np.uint8) for name, these in found.masks.items()}
+    for name, outcomes in (found.outcomes | {"whole": found.whole}).items():
+        for split, outcome in outcomes.items():
+            arrays[f"{name}_{split}_loss"] = outcome.loss
+            for kind, count in outcome.counts._asdict().items():
+                arrays[f"{name}_{split}_{kind}"] = count
+    np.savez_compressed(workdir / "trajectories.npz", **arrays)
+
+
+def _effects(found: Survey, question) -> list[np.ndarray]:
+    """With minus without: verification loss, test loss, and verification errors, each [R]."""
+    if question not in found.outcomes:
+        return [np.full(len(found.base), np.nan)] * 4
+    whole, without = found.whole, found.outcomes[question]
+    loss = [whole[s].loss[-1].astype(float) - without[s].loss[:, -1] for s in SPLITS]
+    counts, fewer = whole["verification"].counts, without["verification"].counts
+    return [*loss, counts.fp[-1] - fewer.fp[:, -1], counts.fn[-1] - fewer.fn[:, -1]]
+
+
+def comparison(found: Survey) -> list[list]:
+    """Rows of prediction.csv, one per method.
+
+    `rank_correlation` is Spearman's, with the exact harm of leaving one out; `lds` the linear
+    datamodelling score on subsets that no method has seen; `auroc` how well the method ranks
+    planted harm, in simulations.
+    """
+    exact, rows = found.harm.get("harm"), []
+    for name, harm in found.harm.items():
+        used = np.isfinite(harm)
+        correlation = lds = auroc = None
+        if exact is not None and used.any():
+            correlation = values.rank_correlation(harm[used], exact[used])
+        if "unseen" in found.outcomes and used.any():
+            losses = found.outcomes["unseen"]["verification"].loss[:, -1]
+            these = found.masks["unseen"][:, used]
+            lds = values.linear_datamodelling_score(harm[used], these, losses)
+        if found.study.simulated and used.any():
+            auroc = metrics.auroc(harm[used], found.study.corrupted[used])
+        rows.append([name, correlation, lds, auroc])
+    return rows
+
+
+def summary(found: Survey) -> str:
+    """The comparison of the methods as a table in text."""
+    return tables.aligned(BY_METHOD, comparison(found))
+
+
+def _plain(row) -> list:
+    return [value.item() if isinstance(value, np.generic) else value for value in row]

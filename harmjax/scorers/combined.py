@@ -1,0 +1,101 @@
+"""Several families of evidence in one score, without a single known harmful sample."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from harmjax import scorers, types
+
+FAMILIES = ("alignment", "margin", "neighbours", "distance")
+SHARED = {  # settings that are handed on, and to whom
+    "verify": ("alignment", "influence", "with_without"),
+    "derivative": ("alignment", "influence"),
+}
+
+
+def combined(
+    *,
+    families: Sequence[str] = FAMILIES,
+    verify: str = "error",
+    derivative: str = "jvp",
+    floor: float = -1.0,
+    ceiling: float = 10.0,
+) -> types.HarmScorer:
+    """A scorer that adds up how unusual a sample is among the samples judged together.
+
+    Each family's harm becomes `(harm - median) / (1.4826 MAD)`, cut to [floor, ceiling], and these
+    are added. The median and the median absolute deviation are those of the bulk, so that up to
+    half of the samples may be harmful. The floor keeps a family that finds nothing from excusing
+    what another has found; the ceiling keeps one family from deciding alone. Judge the evidence of
+    the whole cohort: among the samples of one stop, the numbers mean little. Over several cycles,
+    average each family's harm first, then `fuse`.
+
+    Args:
+        families: Names of scorers, with default settings but for the next two.
+        verify: 'error' or 'loss', for the families that verify: see `alignment`.
+        derivative: 'jvp' or 'difference', for those that differentiate: see `alignment`.
+        floor: Robust standard deviations.
+        ceiling: Robust standard deviations.
+
+    Raises:
+        ValueError: No family, or an unknown one.
+
+    Example:
+        >>> evidence = {'margin': jnp.array([3.0, 2.0, 1.0, -40.0])}
+        >>> harm = combined(families=('margin',)).judge(evidence, {'margin': {}})
+        >>> [round(float(h), 1) for h in harm]
+        [-1.0, -0.3, 0.3, 10.0]
+    """
+    if not families:
+        raise ValueError("combined.families is empty: name at least one scorer")
+    given = {"verify": verify, "derivative": derivative}
+    members = {}
+    for name in families:
+        settings = {s: value for s, value in given.items() if name in SHARED[s]}
+        members[name] = scorers.get(name)(**settings)
+    tried = any(member.trial is not None for member in members.values())
+
+    def reference(fed, model, cycle):
+        return {name: member.reference(fed, model, cycle) for name, member in members.items()}
+
+    def measure(learner, model, batch, reference):
+        found = {}
+        for name, member in members.items():
+            found |= member.measure(learner, model, batch, reference[name])
+        return found
+
+    def trial(fed, model, stop, reference):
+        found = {}
+        for name, member in members.items():
+            found |= scorers.evidence(member, fed, model, stop, reference[name])
+        return found
+
+    def judge(evidence, reference):
+        harms = {n: member.judge(evidence, reference[n]) for n, member in members.items()}
+        return fuse(harms, floor=floor, ceiling=ceiling)
+
+    return types.HarmScorer(
+        reference,
+        None if tried else measure,
+        judge,
+        trial=trial if tried else None,
+        passes=tuple(p for member in members.values() for p in member.passes),
+    )
+
+
+def fuse(harms, *, floor: float = -1.0, ceiling: float = 10.0):
+    """The combined harm [N] of several families' harms, such as their means over many cycles.
+
+    Args:
+        harms: Family name -> [N], NaN where not known.
+        floor: As in `combined`.
+        ceiling: As in `combined`.
+    """
+    return sum(jnp.clip(unusual(harm), floor, ceiling) for harm in harms.values())
+
+
+def unusual(values):
+    """Robust standard deviations [N] from the median of the known values; NaN stays NaN."""
+    middle = jnp.nanmedian(values)
+    deviation = 1.4826 * jnp.nanmedian(jnp.abs(values - middle))
+    return (values - middle) / jnp.maximum(deviation, 1e-6 * jnp.maximum(jnp.abs(middle), 1e-30))

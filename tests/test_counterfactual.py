@@ -1,0 +1,386 @@
+"""Mask in, model out: against the training run, against retraining by hand, and across layouts."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from harmjax import averaging, itinerary, models, travel, types
+from harmjax import learner as learners
+from harmjax.counterfactual import bulk, lanes, masks, parts, retraining, rounds
+from harmjax.federations import memory
+from harmjax.policies import fixed, none
+
+NUM_SAMPLES, CYCLES = 17, range(3, 5)
+CENTRE = np.array([0] * 7 + [1] * 6 + [2] * 4, np.int32)
+VISITS = {"travelling": travel.visits, "central": travel.visits, "federated": averaging.visits}
+
+
+def samples(number, centre, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.normal(size=(number, 4)).astype(np.float32)
+    label = (image[:, 0] + 0.5 * rng.normal(size=number) > 0).astype(np.int32)
+    identity = rng.integers(0, 2**32, number, dtype=np.uint32)
+    return types.Samples(image, label, np.asarray(centre, np.int32), identity)
+
+
+TRAIN = samples(NUM_SAMPLES, CENTRE, 0)
+HELD_OUT = samples(12, np.arange(12) % 2, 1)
+SPLITS = {"verification": HELD_OUT}
+KEY = jax.random.key(5)
+CLASSIFIER = models.get("mlp")(hidden=(4,), dropout=0.2)
+LEARNER = learners.learner(CLASSIFIER, learners.published_schedule(0.05))
+
+
+@pytest.fixture(scope="module")
+def start():
+    return LEARNER.init(jax.random.key(1), TRAIN.image[:1])
+
+
+@pytest.fixture(scope="module")
+def again():
+    return retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=CYCLES)
+
+
+@pytest.fixture(scope="module")
+def without_each(again, start):
+    """Models and outcomes without each sample in turn, one after another."""
+    return ask(again, start, masks.leave_one_out(NUM_SAMPLES), replicas="map", chunk=6)
+
+
+def everything_kept(model, outcomes):
+    return model, outcomes
+
+
+def ask(again, start, which, **options):
+    folder = options.pop("folder", None)
+    return bulk.bulk(again, keep=everything_kept, progress=False, **options)(start, which, folder)
+
+
+def same(one, two, tolerance=0.0):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance), one, two)
+
+
+def row(tree, r):
+    return jax.tree.map(lambda x: x[r], tree)
+
+
+def federation(data, held_out, key):
+    return memory.memory(LEARNER, data, held_out, key, chunk=256)
+
+
+def trained(topology, start, policy, cycles=CYCLES):
+    """The training run itself, cycle by cycle, and its verification loss after every cycle."""
+    centre = np.zeros_like(CENTRE) if topology == "central" else CENTRE
+    draw = itinerary.itinerary(centre)
+    key_itinerary, key_dropout = jax.random.split(KEY)
+
+    @jax.jit
+    def one(data, model, cycle):
+        fed = federation(*data, key_dropout)
+        traveller = types.Travel(model, policy.init(NUM_SAMPLES, None))
+        after, _ = travel.cycle(
+            fed, policy, draw, traveller, key_itinerary, cycle, VISITS[topology]
+        )
+        total, number = fed.total("loss", after.model)
+        return after.model, total / number
+
+    losses = []
+    for cycle in cycles:
+        start, loss = one((TRAIN, HELD_OUT), start, cycle)
+        losses.append(loss)
+    return start, np.array(losses)
+
+
+@pytest.mark.parametrize("topology", VISITS)
+def test_removing_nothing_is_the_training_run_bit_for_bit(topology, start):
+    again = retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=CYCLES, topology=topology)
+    everything = masks.everything(NUM_SAMPLES)
+    model, losses = trained(topology, start, none.none())
+    found, outcomes = ask(again, start, everything, replicas="map")
+    same(row(found, 0), model)
+    same(outcomes["verification"].loss[0], losses)
+    if topology == "federated":
+        found, outcomes = ask(again, start, everything, replicas="lanes")
+        same(row(found, 0), model, 1e-5)
+
+
+def test_all_ways_to_run_replicas_agree(again, start, without_each):
+    which = masks.leave_one_out(NUM_SAMPLES)
+    for replicas in ("vmap", "lanes"):
+        same(ask(again, start, which, replicas=replicas), without_each, 1e-5)
+
+
+def test_leave_one_out_is_retraining_with_that_weight_zero(again, start, without_each):
+    without = 9
+    weight = jnp.ones(NUM_SAMPLES + 1).at[jnp.array([without, NUM_SAMPLES])].set(0)
+    learn = jax.jit(LEARNER.learn)
+    model = start
+    for cycle in range(len(CYCLES)):
+        for ids in again.visits[cycle]:
+            inside = np.minimum(ids, NUM_SAMPLES - 1)
+            at_cycle = jax.random.fold_in(again.data.key, CYCLES[cycle])
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(at_cycle, TRAIN.identity[inside])
+            batch = types.Batch(TRAIN.image[inside], TRAIN.label[inside], keys)
+            model, _ = learn(model, batch, weight[ids], ids < NUM_SAMPLES, CYCLES[cycle])
+    same(row(without_each[0], without), model, 1e-6)
+
+
+def test_leaving_a_centre_out_is_travelling_past_it(again, start):
+    found, _ = ask(again, start, masks.leave_one_centre_out(CENTRE), replicas="map")
+    fed = federation(TRAIN, HELD_OUT, again.data.key)
+
+    @jax.jit
+    def past(model, stops):
+        traveller = types.Travel(model, jnp.ones(NUM_SAMPLES, bool))
+        return travel.visits(fed, none.none(), traveller, stops)[0].model
+
+    for centre in range(3):
+        model = start
+        for cycle in range(len(CYCLES)):
+            stops = row(jax.device_get(again.data.stops), cycle)
+            elsewhere = stops.centre != centre
+            # padding to one length keeps the number of compiled programs at one
+            extra = (0, int((~elsewhere).sum()))
+            stops = jax.tree.map(lambda x: x[elsewhere], stops)  # noqa: B023
+            stops = types.Stop(
+                np.pad(stops.cycle, extra, mode="edge"),
+                np.pad(stops.centre, extra, mode="edge"),
+                np.pad(stops.ids, (extra, (0, 0)), constant_values=NUM_SAMPLES),
+            )
+            model = past(model, stops)
+        same(row(found, centre), model, 1e-6)
+
+
+def test_chunks_and_late_starts_change_nothing(again, start, without_each):
+    which = masks.leave_one_out(NUM_SAMPLES)
+    first = bulk.first_difference(again, which)
+    assert len(set(first)) > 2
+    assert all(i in again.visits[0, first[i]] for i in range(NUM_SAMPLES))
+    same(ask(again, start, which, replicas="map", chunk=3), without_each)
+    from_the_beginning = again._replace(late=False)
+    same(ask(from_the_beginning, start, which, replicas="map", chunk=6), without_each)
+
+
+def test_masks_asked_twice_and_in_any_order(again, start, without_each):
+    which = masks.leave_one_out(NUM_SAMPLES)[[4, 2, 4]]
+    same(ask(again, start, which, replicas="map", chunk=2), row(without_each, np.array([4, 2, 4])))
+
+
+def test_a_killed_run_keeps_what_was_finished(again, start, without_each, tmp_path):
+    which = masks.leave_one_out(NUM_SAMPLES)
+    blocked = tmp_path / "rows_0000012.npz.part"
+    blocked.mkdir()
+    with pytest.raises(OSError):
+        ask(again, start, which, replicas="map", chunk=6, folder=tmp_path)
+    blocked.rmdir()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    assert len(kept) == 2
+    same(ask(again, start, which, replicas="map", chunk=6, folder=tmp_path), without_each)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    with pytest.raises(ValueError, match="answers another question"):
+        ask(again, start, which[:5], replicas="map", chunk=5, folder=tmp_path)
+
+
+def test_parts_are_found_again(tmp_path):
+    whole = {"a": np.arange(6.0).reshape(3, 2), "b": np.arange(3)}
+    parts.save(tmp_path, "why", np.array([2, 0]), row(whole, np.array([2, 0])))
+    (tmp_path / "rows_0000001.npz.part").write_bytes(b"killed while writing")
+    found = jax.tree.map(np.zeros_like, whole)
+    assert parts.load(tmp_path, "why", found).tolist() == [True, False, True]
+    same(row(found, np.array([0, 2])), row(whole, np.array([0, 2])))
+
+
+def test_asking_again_does_not_compile_again(again, start, without_each, caplog):
+    ask = bulk.bulk(again, replicas="map", chunk=6, progress=False)
+    which = masks.leave_one_out(NUM_SAMPLES)
+    expected = without_each[1]["verification"].loss
+    with jax.log_compiles():
+        same(ask(start, which)["verification"].loss, expected)
+        assert "compilation" in caplog.text
+        caplog.clear()
+        same(ask(start, which[::-1])["verification"].loss, expected[::-1])
+    assert "compilation" not in caplog.text
+
+
+def test_too_little_memory_says_so(again, start):
+    with pytest.raises(ValueError, match="one replica takes .* raise memory"):
+        ask(again, start, masks.everything(NUM_SAMPLES), replicas="map", memory=1)
+
+
+def test_questions_that_make_no_sense(again, start):
+    with pytest.raises(ValueError, match=r"\(2, 3\): need \[R, 17\]"):
+        ask(again, start, np.ones((2, 3)))
+    with pytest.raises(ValueError, match="known: lanes, vmap, map"):
+        ask(again, start, masks.everything(NUM_SAMPLES), replicas="pmap")
+    with pytest.raises(ValueError, match="known: travelling"):
+        retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, topology="ring")
+    with pytest.raises(ValueError, match="at least one cycle"):
+        retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=range(0))
+    with pytest.raises(ValueError, match=r"\[17\]: samples are numbered 0 to 16"):
+        masks.leave_one_out(17, ids=[17])
+    with pytest.raises(ValueError, match="fraction=50"):
+        masks.random_subsets(4, 1, fraction=50)
+
+
+def test_masks_have_the_right_samples():
+    assert masks.leave_one_out(4).sum() == 12
+    assert (masks.leave_one_centre_out(CENTRE).argmin(axis=1) == [0, 7, 13]).all()
+    assert (masks.random_subsets(10, 20, fraction=0.3).sum(axis=1) == 3).all()
+    assert 0.4 < masks.random_subsets(100, 50, fraction=None).mean() < 0.6
+    orders = masks.permutations(5, 3)
+    assert (np.sort(orders, axis=1) == np.arange(5)).all()
+    first_two = masks.prefixes(orders, [2])[:, 0]
+    for order, mask in zip(orders, first_two, strict=True):
+        assert set(np.flatnonzero(mask)) == set(order[:2])
+
+
+DEVICES = """
+import numpy as np, jax
+from harmjax.counterfactual import bulk, masks, retraining
+from tests import test_counterfactual as t
+assert len(jax.devices()) == 4
+again = retraining.retraining(t.LEARNER, t.TRAIN, t.SPLITS, t.KEY, cycles=t.CYCLES)
+start = t.LEARNER.init(jax.random.key(1), t.TRAIN.image[:1])
+which = masks.leave_one_out(t.NUM_SAMPLES)
+for replicas in ('map', 'lanes'):
+    ask = bulk.bulk(again, replicas=replicas, chunk=3, devices=jax.devices(), progress=False)
+    found = ask(start, which)
+    np.save(f'{replicas}.npy', found['verification'].loss)
+"""
+
+
+def test_four_devices_give_the_same(without_each, tmp_path):
+    flags = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "PYTHONPATH": os.getcwd(),
+        "JAX_PLATFORMS": "cpu",
+    }
+    subprocess.run([sys.executable, "-c", DEVICES], cwd=tmp_path, env=flags, check=True)
+    expected = without_each[1]["verification"].loss
+    same(np.load(tmp_path / "map.npy"), expected, 1e-6)
+    same(np.load(tmp_path / "lanes.npy"), expected, 1e-5)
+
+
+@pytest.fixture(scope="module")
+def a_round(start):
+    """A federated round: the federation, its stops, every centre's update."""
+    fed = federation(TRAIN, HELD_OUT, KEY)
+    stops = jax.jit(itinerary.itinerary(CENTRE))(KEY, jnp.ones(NUM_SAMPLES, bool), 3)
+    grouped = rounds.by_centre(stops, 3, NUM_SAMPLES)
+    return fed, stops, jax.jit(lambda m: rounds.updates(fed, m, grouped))(start)
+
+
+def test_the_round_is_put_together_again(a_round, start):
+    fed, stops, updates = a_round
+
+    @jax.jit
+    def trained(model):
+        traveller = types.Travel(model, jnp.ones(NUM_SAMPLES, bool))
+        return averaging.visits(fed, none.none(), traveller, stops)[0].model
+
+    same(rounds.aggregate(start, updates), trained(start), 1e-6)
+    grouped = rounds.by_centre(stops, 3, NUM_SAMPLES)
+    one_by_one = jax.jit(lambda m: rounds.updates(fed, m, grouped, replicas="map"))(start)
+    same(one_by_one, updates, 1e-6)
+
+
+def test_a_round_without_a_centre_needs_no_retraining(a_round, start):
+    fed, stops, updates = a_round
+    keep = jnp.asarray(1 - np.eye(3), jnp.float32)
+    without = jax.vmap(lambda k: rounds.aggregate(start, updates, k))(keep)
+    in_place = jax.vmap(lambda k: rounds.aggregate(start, updates, k, rescale=False))(keep)
+
+    @jax.jit
+    def retrained(kept):
+        policy = fixed.under_mask(kept)
+        traveller = types.Travel(start, policy.init(NUM_SAMPLES, None))
+        left = jnp.where(kept[jnp.minimum(stops.ids, NUM_SAMPLES - 1)], stops.ids, NUM_SAMPLES)
+        return averaging.visits(fed, policy, traveller, stops._replace(ids=left))[0].model
+
+    @jax.jit
+    def weighted(kept):
+        light = retraining.weighted(fed, jnp.append(kept.astype(jnp.float32), 0))
+        traveller = types.Travel(start, jnp.ones(NUM_SAMPLES, bool))
+        return averaging.visits(light, none.none(), traveller, stops)[0].model
+
+    for centre in range(3):
+        kept = jnp.asarray(centre != CENTRE)
+        same(row(without, centre), retrained(kept), 1e-6)
+        same(row(in_place, centre), weighted(kept), 1e-6)
+
+
+def looped(w, x):
+    def body(carry, row):
+        total, rounds_done = carry
+        return (total * w.sum() + row, rounds_done + 1), row @ row
+
+    return jax.lax.scan(body, (jnp.zeros(3), 0), x)
+
+
+def counted(w, x):
+    return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] + w), (0, 0 * w)), x
+
+
+def until(w, x):
+    return jax.lax.while_loop(lambda c: c.sum() < 5, lambda c: c + jnp.abs(w) + 1, w)
+
+
+def branched(w, x):
+    either = jax.lax.cond(x[0, 0] > 0, lambda w: (w, x), lambda w: (2 * w, x), w)
+    return either, jax.lax.cond(w[0] > 0, jnp.sin, jnp.cos, w)
+
+
+LANES = {
+    "shared left": lambda w, x: x @ w,
+    "shared right": lambda w, x: w[:, None] * w @ x.T,
+    "both mapped": lambda w, x: jnp.outer(w, w) @ (x.T * w[:, None]),
+    "long": lambda w, x: jnp.tile(w, 100) @ jnp.tile(w, 100) + jnp.tile(x[0], 50) @ jnp.tile(w, 50),
+    "batched": lambda w, x: jnp.einsum("bi,bij->bj", x, w[None, :, None] * x[:, None, :]),
+    "elementwise": lambda w, x: jnp.where(w > 0, jnp.exp(-w), w**2) / (1 + jnp.abs(x)),
+    "shapes": lambda w, x: jnp.concatenate([w[::-1], x[0], w[1:]]).reshape(2, 4).T[1:, None],
+    "reductions": lambda w, x: ((x * w).sum(0), (x * w).max(1), (w > 0).any(), jnp.argmax(w)),
+    "taken": lambda w, x: (w[jnp.array([2, 0])], x[:, w.argmax()]),
+    "sorted": lambda w, x: jnp.sort(w) + jnp.cumsum(w),
+    "gradient": jax.grad(lambda w, x: jnp.sum(jax.nn.relu(x @ w) ** 2) + jnp.sum(jnp.tanh(w))),
+    "jit": jax.jit(lambda w, x: jax.nn.softplus(w) * 2),
+    "shared only": lambda w, x: x + 1,
+    "scan": looped,
+    "while": counted,
+    "while of its own": until,
+    "cond": branched,
+}
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_lanes_are_vmap_with_the_last_axis(name):
+    rng = np.random.default_rng(0)
+    w = jnp.asarray(rng.normal(size=(3, 6)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32)
+    expected = jax.vmap(LANES[name], in_axes=(-1, None), out_axes=-1)(w, x)
+    same(jax.jit(lanes.vmap(LANES[name], (True, False)))(w, x), expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn2d"])
+def test_models_have_lanes(name):
+    classifier = models.get(name)(width=0.05, norm="batch")
+    shape = {"mlp": (4,), "cnn2d": (8, 8)}[name]
+    image = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
+    schedule = learners.published_schedule(0.05)
+    learner = learners.learner(classifier, schedule, optimiser=optax.identity())
+    start = learner.init(jax.random.key(0), image[:1])
+    keys = jax.random.split(jax.random.key(1), 3)
+    batch = types.Batch(jnp.asarray(image), jnp.array([0, 1, 1]), keys)
+
+    def step(weight):
+        return learner.learn(start, batch, weight, jnp.ones(3, bool), 0)
+
+    weight = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.5, 1.0]])
+    mapped = jax.jit(lanes.vmap(step, (True,)))(weight)
+    expected = jax.jit(lambda w: jax.lax.map(step, w.T))(weight)
+    same(jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), mapped), expected, 1e-5)
