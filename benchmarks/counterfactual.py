@@ -104,7 +104,7 @@ def compare(task, devices):
     methods = ours(task, again, start, devices)
     torch = Torch(train, verification, again, start) if has_torch() else None
     if torch and task.endswith("mlp"):
-        threads = min((1, os.cpu_count()), key=lambda t: seconds(torch, these[:1], t))
+        threads = min((1, os.cpu_count()), key=lambda t: seconds(torch, these[:1], t, 20))
         methods[f"torch, {threads} threads"] = (1, lambda m: torch(m, threads), 3)
     stops = int(np.prod(again.visits.shape[:2]))
     times, compiling, losses = {}, {}, {}
@@ -209,9 +209,11 @@ class Torch:
         self.process = subprocess.Popen(command, **pipes)
         self.version = json.loads(self.process.stdout.readline())["version"]
 
-    def __call__(self, these, threads):
+    def __call__(self, these, threads, stops=None):
         without = [int(mask.argmin()) for mask in these]
-        self.process.stdin.write(json.dumps({"without": without, "threads": threads}) + "\n")
+        self.process.stdin.write(
+            json.dumps({"without": without, "threads": threads, "stops": stops}) + "\n"
+        )
         self.process.stdin.flush()
         return np.array(json.loads(self.process.stdout.readline())["losses"])
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 
-def retrain(task, without):
-    """Verification loss after every cycle, trained with weight 0 on one sample."""
+def retrain(task, without, stops=None):
+    """Verification loss after every cycle (of some stops), with weight 0 on one sample."""
     layers = [name.split(".")[0] for name in task if name.endswith(".kernel")]
     layers.sort(key=lambda name: (name == "head", name))
     params = [
@@ -31,7 +31,7 @@ def retrain(task, without):
     losses = []
     for rate, batches in zip(task["rate"], task["batches"], strict=True):
         optimiser.param_groups[0]["lr"] = float(rate)
-        for ids, images, labels in batches:
+        for ids, images, labels in batches[:stops]:
             weight = (ids != without).float() if without in ids else None
             optimiser.zero_grad()
             entropy(logits(images), labels, weight).backward()
@@ -60,7 +60,7 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         torch.set_num_threads(request["threads"])
-        losses = [retrain(task, without) for without in request["without"]]
+        losses = [retrain(task, without, request["stops"]) for without in request["without"]]
         print(json.dumps({"losses": losses}), flush=True)
 
 

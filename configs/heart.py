@@ -11,7 +11,7 @@ def get_config(arg=""):
     del arg
     config = defaults.get_config()
     config.data.manifest = "package:heart_disease_4_hospitals.csv"
-    config.data.columns = {"label": "num", "positive": ">0"}
+    config.data.columns.label, config.data.columns.positive = "num", ">0"
     config.data.features = (
         *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak"),
         *("slope", "ca", "thal"),

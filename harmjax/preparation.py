@@ -85,8 +85,8 @@ def _manifest(where: str):
 
 
 def columns(data) -> dict:
-    """`data.columns` as `manifest.read` takes it."""
-    return dict(data.columns)
+    """`data.columns` as `manifest.read` takes it: without the words that are not given."""
+    return {name: word for name, word in data.columns.items() if word}
 
 
 def read_scans(scans, data, store, *, progress: bool):

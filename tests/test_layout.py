@@ -1,0 +1,67 @@
+"""The layout shows the architecture: who may import whom, and what."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LAYERS = (
+    ("types",),
+    ("plugins", "tables"),
+    ("models", "losses", "itinerary", "metrics", "harms", "data", "cohort"),
+    ("learner", "statistics"),
+    ("federations",),
+    ("scorers",),
+    ("policies",),
+    ("travel", "averaging"),
+    ("programs", "checkpoints", "logbook", "preparation"),
+    ("phases", "training", "runs", "detection", "prediction", "evaluation"),
+    ("counterfactual", "values", "report"),
+)
+ONLY_IN = {
+    "flax": ("models",),
+    "nibabel": ("data",),
+    "matplotlib": ("report",),
+    "absl": (),
+    "orbax": ("checkpoints",),
+}
+FILES = sorted((ROOT / "harmjax").rglob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(path):
+    return path.relative_to(ROOT / "harmjax").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    rank = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    own = part(path)
+    if own == "__init__":
+        return
+    assert own in rank, f"{own} has no place in the layers"
+    for name in imported(path):
+        words = name.split(".")
+        if words[0] == "harmjax" and len(words) > 1 and words[1] in rank:
+            assert rank[words[1]] <= rank[own], f"{own} imports {words[1]}"
+        if words[0] in ONLY_IN:
+            assert own in ONLY_IN[words[0]], f"{own} imports {words[0]}"
+
+
+def test_importing_harmjax_touches_no_device():
+    import subprocess
+    import sys
+
+    code = (
+        "import harmjax, harmjax.training, jax._src.xla_bridge as bridge; "
+        "assert not bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

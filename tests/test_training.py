@@ -1,0 +1,140 @@
+"""Whole runs: resume after a kill, delivered models, heart data, prediction."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from configs import heart
+from harmjax import checkpoints, evaluation, phases, prediction, programs, training
+from tests import conftest, replay
+
+TABLES = ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv", "manifest.csv")
+
+
+class Killed(Exception):
+    """Stands for a kill signal at one moment of a run."""
+
+
+def killed_at(monkeypatch, place, calls):
+    """Makes a function raise at its n-th call from now."""
+    module, name = place
+    real, left = getattr(module, name), [calls]
+
+    def dying(*args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, dying)
+
+
+@pytest.mark.parametrize(
+    "place, calls",
+    [
+        ((phases, "_write_cycle"), 1),  # in the warm-up, before its tables
+        ((checkpoints, "save"), 4),  # under control, between tables and checkpoint
+        ((phases, "_show"), 13),  # in the middle of a cycle
+        ((phases, "_write_cycle"), 9),  # while the delivered model is trained
+    ],
+)
+def test_a_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(
+    patients, tmp_path, monkeypatch, place, calls
+):
+    whole = training.train(patients, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        killed_at(patch, place, calls)
+        with pytest.raises(Killed):
+            training.train(patients, tmp_path / "killed", progress=False)
+    resumed = training.train(patients, tmp_path / "killed", progress=False)
+    for table in TABLES:
+        one, two = (tmp_path / run / table for run in ("whole", "killed"))
+        assert one.read_bytes() == two.read_bytes(), table
+    for x, y in zip(jax.tree.leaves(whole.model), jax.tree.leaves(resumed.model), strict=True):
+        assert np.array_equal(x, y)
+    costs = [[e["verifications"] for e in run.cost["cycles"]] for run in (whole, resumed)]
+    assert costs[0] == costs[1]
+
+
+def test_delivered_model_equals_training_on_the_final_mask(patients, tmp_path):
+    controlled = training.train(patients, tmp_path / "run", progress=False)
+    assert not controlled.mask.all()
+    names = [row["subject"] for row in replay.read(tmp_path / "run" / "harm.csv")]
+    dropped = [n for n, kept in zip(names, controlled.mask, strict=True) if not kept]
+    (tmp_path / "drop.csv").write_text("Subject\n" + "\n".join(dropped))
+    patients.data.drop, patients.policy.name = str(tmp_path / "drop.csv"), "none"
+    by_hand = training.train(patients, tmp_path / "hand", warmup=tmp_path / "run", progress=False)
+    for x, y in zip(jax.tree.leaves(controlled.model), jax.tree.leaves(by_hand.model), strict=True):
+        assert np.array_equal(x, y)
+
+
+@pytest.mark.parametrize("topology", programs.TOPOLOGIES)
+def test_every_topology_learns(patients, tmp_path, topology):
+    patients.data.manifest = str(conftest.write_patients(tmp_path / "good.csv", sizes=(12,) * 8))
+    patients.policy.name, patients.train.topology = "none", topology
+    outcome = training.train(patients, tmp_path / "run", progress=False)
+    assert outcome.metrics.auroc > 0.85
+
+
+def test_verification_needs_the_travelling_topology(patients, tmp_path):
+    patients.train.topology = "central"
+    with pytest.raises(ValueError, match="verifies after every stop"):
+        training.train(patients, tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("model.name", "sfnc", "did you mean 'sfcn'"),
+        ("policy.name", "verify", "known: none, oracle, verify_revisit"),
+        ("train.topology", "ring", "train.topology='ring'"),
+        ("train.federation", "cloud", "train.federation='cloud'"),
+        ("scenario.name", "center", "centres"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_before_training(patients, tmp_path, key, value, words):
+    patients.scenario.harm = ("label_flip",)
+    patients.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=words):
+        training.train(patients, tmp_path / "run", progress=False)
+    assert not list(tmp_path.glob("run/checkpoints/*"))
+
+
+def test_loss_that_is_not_finite_names_cycle_centre_and_stop(patients, tmp_path):
+    manifest = pathlib.Path(patients.data.manifest)
+    lines = manifest.read_text().splitlines()
+    lines[1] = ",".join([*lines[1].split(",")[:6], *["3e38"] * 6])
+    manifest.write_text("\n".join(lines))
+    patients.train.learning_rate = 1e30
+    with pytest.raises(FloatingPointError, match=r"cycle \d+ at centre C\d, stop \d+"):
+        training.train(patients, tmp_path / "run", progress=False)
+
+
+def test_heart_data_of_four_hospitals(tmp_path):
+    config = heart.get_config()
+    config.train.cycles, config.report = 12, False
+    outcome = training.train(config, tmp_path / "run", progress=False)
+    assert outcome.metrics.auroc >= 0.85
+    rows, left_out = prediction.predict(
+        _with_config(tmp_path / "run", config), "harmjax/files/heart_disease_4_hospitals.csv"
+    )
+    assert len(rows) == 920 and not left_out
+    truth = {row["Subject"]: int(row["num"] != "0") for row in replay.read(
+        "harmjax/files/heart_disease_4_hospitals.csv"
+    )}  # fmt: skip
+    correct = np.mean([(row[3] > 0.5) == truth[row[0]] for row in rows])
+    assert correct > 0.8
+    overall = [r for r in evaluation.evaluate(tmp_path / "run", "test", tmp_path) if r[3] == "all"]
+    final = dict(zip(evaluation.HEADER, overall[-1], strict=True))
+    assert final["model"] == "final" and final["auroc"] == outcome.metrics.auroc
+
+
+def _with_config(workdir, config):
+    """The workdir with the config.json that the command line writes."""
+    import json
+
+    settings = json.loads(config.to_json_best_effort())
+    (workdir / "config.json").write_text(json.dumps({"config": settings}))
+    return workdir
