@@ -13,8 +13,9 @@ from experiments import command
 def main(config, workdir):
     import jax
 
-    # one device per core: XLA runs small models on one core each
-    jax.config.update("jax_num_cpu_devices", config.counterfactual.devices or os.cpu_count())
+    # one CPU device per core, because XLA runs small models on one core each
+    wanted = config.get("counterfactual", {}).get("devices", 0)
+    jax.config.update("jax_num_cpu_devices", wanted or os.cpu_count())
     from harmjax import preparation
     from harmjax.counterfactual import survey
 

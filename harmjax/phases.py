@@ -72,6 +72,8 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
     done = [c for c in checkpoints.cycles(folder, phase) if c in cycles]
     if done:
         traveller = checkpoints.restore(folder, checkpoints.name(phase, done[-1]), traveller)
+    # Committed like a compiled step's results; otherwise the second cycle compiles again.
+    traveller = jax.device_put(traveller, jax.local_devices()[0])
     last = done[-1] if done else cycles.start - 1
     log = _open_log(run, phase, metrics_file, last)
     if phase == "control" and not done:

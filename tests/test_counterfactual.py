@@ -10,9 +10,19 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import averaging, itinerary, models, travel, types
+from configs import counterfactual
+from harmjax import averaging, itinerary, models, scorers, tables, travel, types, values
 from harmjax import learner as learners
-from harmjax.counterfactual import bulk, lanes, masks, parts, retraining, rounds
+from harmjax.counterfactual import (
+    bulk,
+    lanes,
+    masks,
+    parts,
+    prediction,
+    retraining,
+    rounds,
+    survey,
+)
 from harmjax.federations import memory
 from harmjax.policies import fixed, none
 
@@ -226,6 +236,49 @@ def test_questions_that_make_no_sense(again, start):
         masks.leave_one_out(17, ids=[17])
     with pytest.raises(ValueError, match="fraction=50"):
         masks.random_subsets(4, 1, fraction=50)
+
+
+def test_the_exact_scorer_predicts_what_the_last_stop_does(start):
+    again = retraining.retraining(LEARNER, TRAIN, SPLITS, KEY)
+    everything = masks.everything(NUM_SAMPLES)
+    which = np.concatenate([everything, masks.leave_one_out(NUM_SAMPLES)])
+    _, outcomes = ask(again, start, which, replicas="map", chunk=6)
+    loss = outcomes["verification"].loss[:, -1]
+    exact = values.leave_one_out(loss[0], loss[1:])
+    scorer = scorers.get("with_without")()
+    harm = np.asarray(prediction.predicted(scorer, LEARNER, again, start))
+    assert harm.shape == (1, NUM_SAMPLES) and np.isfinite(harm).all()
+    last = [ids[ids < NUM_SAMPLES] for ids in again.visits[0]][-1]
+    np.testing.assert_allclose(harm[0, last], exact[last], atol=1e-6)
+
+
+def test_a_survey_answers_and_resumes(patients, tmp_path):
+    config = patients
+    config.train.warmup_cycles, config.train.cycles = 1, 2
+    config.counterfactual = counterfactual.get_config().counterfactual
+    asked = config.counterfactual
+    asked.subsets, asked.unseen, asked.scorers, asked.replicas = 12, 6, ("loss",), "map"
+    found = survey.survey(config, tmp_path, progress=False, say=str)
+    rows = tables.read(tmp_path / "counterfactual.csv")
+    assert [row["subject"] for row in rows] == list(found.study.names)
+    whole = found.whole["verification"].loss[-1]
+    without = found.outcomes["samples"]["verification"].loss[:, -1]
+    np.testing.assert_allclose([float(r["harm"]) for r in rows], whole - without, atol=1e-7)
+    assert {r["centre"] for r in tables.read(tmp_path / "counterfactual_centres.csv")} == set(
+        found.study.centres
+    )
+    methods = [r["method"] for r in tables.read(tmp_path / "prediction.csv")]
+    assert methods == ["harm", "banzhaf", "datamodel", "loss"]
+    with np.load(tmp_path / "trajectories.npz") as stored:
+        assert stored["samples_test_loss"].shape == (len(rows), 1)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows_*.npz")}
+    text = (tmp_path / "counterfactual.csv").read_text()
+    survey.survey(config, tmp_path, progress=False, say=str)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows_*.npz")} == before
+    assert (tmp_path / "counterfactual.csv").read_text() == text
+    asked.ask = ("sample",)
+    with pytest.raises(ValueError, match="known: samples"):
+        survey.survey(config, tmp_path, progress=False)
 
 
 def test_masks_have_the_right_samples():

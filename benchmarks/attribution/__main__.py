@@ -146,4 +146,5 @@ def machine() -> str:
     )
 
 
-main()
+if __name__ == "__main__":
+    main()

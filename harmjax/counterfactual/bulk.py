@@ -54,8 +54,9 @@ def bulk(
         raise ValueError(f"replicas={replicas!r}; known: {', '.join(MAPPED)}")
     keep = keep or (lambda model, outcomes: outcomes)
     devices = list(devices or jax.devices()[:1])
-    run, advance = _spread(retraining, keep, replicas, devices), jax.jit(retraining.advance)
-    compiled, used = {}, retraining.data
+    run, place = _spread(retraining, keep, replicas, devices)
+    advance, data = jax.jit(retraining.advance), retraining.data
+    compiled, used = {}, jax.device_put(data, place)
 
     def program(model, num_masks):
         each = chunk or _suitable(model, replicas, devices[0].platform)
@@ -83,7 +84,7 @@ def bulk(
         first = first_difference(retraining, asked)
         order = np.argsort(first, kind="stable")
         asked, first, inverse = asked[order], first[order], np.argsort(order)[inverse.ravel()]
-        like = jax.eval_shape(lambda *args: keep(*retraining.run(*args)), used, model, asked[0], 0)
+        like = jax.eval_shape(lambda *args: keep(*retraining.run(*args)), data, model, asked[0], 0)
         found = jax.tree.map(lambda x: np.zeros((len(asked), *x.shape), x.dtype), like)
         done, question = np.zeros(len(asked), bool), ""
         if folder:
@@ -96,7 +97,7 @@ def bulk(
             for begin in range(0, len(rows), size):
                 some = rows[begin : begin + size]
                 start = first[some[0]]
-                base, reached = advance(used, base, np.int32(reached), start), start
+                base, reached = advance(data, base, np.int32(reached), start), start
                 padded = np.concatenate([some, np.repeat(some[-1:], size - len(some))])
                 part = jax.device_get(call(used, base, start, asked[padded]))
                 part = jax.tree.map(lambda x: x[: len(some)], part)  # noqa: B023
@@ -127,7 +128,7 @@ def first_difference(retraining: retrainings.Retraining, masks) -> np.ndarray:
 
 
 def _spread(retraining, keep, replicas, devices):
-    """The jitted `(Data, Model, first, masks [K, N]) -> kept [K, ...]`, K shared among devices."""
+    """The jitted `(Data, Model, first, masks [K, N]) -> kept [K, ...]`, and where its data lie."""
 
     def one(data, model, first, mask):
         return keep(*retraining.run(data, model, mask, first))
@@ -136,13 +137,13 @@ def _spread(retraining, keep, replicas, devices):
     options = CPU_OPTIONS if devices[0].platform == "cpu" and replicas != "map" else None
     if len(devices) == 1:
         device = jax.sharding.SingleDeviceSharding(devices[0])
-        return jax.jit(mapped, compiler_options=options, in_shardings=device)
+        return jax.jit(mapped, compiler_options=options, in_shardings=device), device
     mesh = jax.sharding.Mesh(np.array(devices), ("replica",))
     whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("replica")
     specs = (whole, whole, whole, split)
     mapped = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
     shardings = tuple(jax.sharding.NamedSharding(mesh, spec) for spec in specs)
-    return jax.jit(mapped, compiler_options=options, in_shardings=shardings)
+    return jax.jit(mapped, compiler_options=options, in_shardings=shardings), shardings[0]
 
 
 def _map(one):

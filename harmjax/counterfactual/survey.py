@@ -45,6 +45,8 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
     Raises:
         ValueError: Settings or data that cannot work.
     """
+    if "counterfactual" not in config:
+        raise ValueError("no group counterfactual: start from configs/counterfactual.py")
     workdir, asked = pathlib.Path(workdir), config.counterfactual
     wrong = sorted(set(asked.ask) - set(QUESTIONS))
     if wrong:
