@@ -10,13 +10,21 @@ from experiments import command
 
 def main(config, workdir):
     from harmjax import detection
-    from harmjax.report import detection as page
+    from harmjax.report import detection as grid
+    from harmjax.report import page
+
+    def say(text):
+        command.log(workdir, text)
+
+    def finished(run, study):
+        if config.report:
+            say(f"  {page.write(run, study)}")
 
     command.record(config, workdir)
-    rows = detection.detect(config, workdir, say=lambda text: command.log(workdir, text))
-    command.log(workdir, detection.summary(rows))
+    rows = detection.detect(config, workdir, say=say, finished=finished)
+    say(detection.summary(rows))
     if config.report:
-        command.log(workdir, f"page: {page.write(workdir)}")
+        say(f"page: {grid.write(workdir)}")
 
 
 if __name__ == "__main__":

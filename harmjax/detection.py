@@ -43,7 +43,9 @@ def name(case: Case) -> str:
     return "-".join(filter(None, (case.scenario, "+".join(case.harm), str(case.seed))))
 
 
-def detect(config, workdir, *, progress: bool = True, say: Callable = print) -> list[dict]:
+def detect(
+    config, workdir, *, say: Callable, finished: Callable, progress: bool = True
+) -> list[dict]:
     """Runs every case under every policy and returns the rows of detection.csv.
 
     Rows that the table has already are not run again; a run that was interrupted resumes.
@@ -51,8 +53,9 @@ def detect(config, workdir, *, progress: bool = True, say: Callable = print) -> 
     Args:
         config: See `configs/`, group `detect`.
         workdir: Gets detection.csv and a folder per case with a workdir per policy.
+        say: Called with a line of text before a run.
+        finished: Called with a run's workdir and study after it.
         progress: Whether to draw progress bars.
-        say: Called with a line of text per finished run.
     """
     workdir = pathlib.Path(workdir)
     path = workdir / "detection.csv"
@@ -70,6 +73,7 @@ def detect(config, workdir, *, progress: bool = True, say: Callable = print) -> 
             if keys[policy] not in done:
                 say(f"{name(case)}: {policy}")
                 rows.append(_row(config, case, policy, study, folder, first, progress))
+                finished(folder / policy, study)
                 tables.write(path, HEADER, [[row[c] for c in HEADER] for row in rows])
             first = first or folder / policy
     return tables.read(path)
