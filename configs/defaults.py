@@ -91,6 +91,12 @@ def get_config() -> ml_collections.ConfigDict:
     detect.count = ml_collections.ConfigDict({"none": 0, "centres": 2, "singles": 5})
     detect.policies = ("oracle", "none", "verify_revisit")
     detect.seeds = (0,)  # of model, itineraries and of what is planted where
+    detect.warmups = ("clean",)  # values of train.warmup_on to compare
+
+    config.sweep = sweep = ml_collections.ConfigDict()  # of experiments.sweep, see configs/sweep.py
+    sweep.choose_by = "loss"  # of verification, its mean names the best setting: loss | auroc
+    sweep.replicates = ("seed",)  # settings whose values only repeat a run
+    sweep.pages = False  # write report.html of every run too
 
     config.report = True  # write report.html
     return config

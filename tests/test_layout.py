@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
     ("types",),
-    ("plugins", "tables"),
+    ("plugins", "tables", "hyper"),
     ("models", "losses", "itinerary", "metrics", "harms", "data", "cohort"),
     ("learner", "statistics"),
     ("federations",),
@@ -16,7 +16,8 @@ LAYERS = (
     ("policies",),
     ("travel", "averaging"),
     ("programs", "checkpoints", "logbook", "preparation"),
-    ("phases", "training", "runs", "detection", "prediction", "evaluation"),
+    ("phases", "training", "runs", "prediction", "evaluation"),
+    ("sweep_jobs", "sweep", "detection"),
     ("counterfactual", "values", "report"),
 )
 ONLY_IN = {

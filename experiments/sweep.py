@@ -1,0 +1,64 @@
+"""Trains under every setting that a config's `get_hyper(hyper)` lists, and compares them.
+
+python -m experiments.sweep --config=configs/sweep.py --workdir=runs/sweep
+
+Finished runs are not repeated; an interrupted one resumes. Writes sweep.csv, sweep.png and
+sweep.html, and a workdir per run.
+"""
+
+import importlib.util
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import command
+
+
+def main(config, workdir):
+    settings = hyper_settings()
+    from harmjax import sweep
+    from harmjax.report import page
+    from harmjax.report import sweep as comparison
+
+    def finished(run, study):
+        if config.report and config.sweep.pages:
+            page.write(run, study)
+
+    def say(text):
+        command.log(workdir, text)
+
+    command.record(config, workdir)
+    table = sweep.sweep(config, settings, workdir, record=command.record, say=say,
+                        finished=finished)  # fmt: skip
+    asked = config.sweep
+    command.log(workdir, sweep.summary(table, asked.replicates, asked.choose_by, workdir))
+    if config.report:
+        written = comparison.write(workdir, table, asked.replicates, asked.choose_by)
+        command.log(workdir, f"page: {written}")
+
+
+def hyper_settings():
+    """What `get_hyper(hyper)` of the config file returns.
+
+    Raises:
+        ValueError: It is not defined, or sweeps a setting that the command line gives.
+    """
+    from harmjax import hyper
+
+    flag = flags.FLAGS["config"]
+    path = config_flags.get_config_filename(flag).split(":")[0]
+    spec = importlib.util.spec_from_file_location("swept", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_hyper"):
+        raise ValueError(f"{path} defines no get_hyper(hyper); configs/sweep.py shows one")
+    settings = module.get_hyper(hyper)
+    given = config_flags.get_override_values(flag)
+    twice = sorted(given.keys() & {key for setting in settings for key in setting})
+    if twice:
+        raise ValueError(f"{twice[0]} is swept by get_hyper and given on the command line")
+    return settings
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,236 @@
+"""Training runs under many settings: one table, and the best setting with its spread over seeds."""
+
+import hashlib
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from harmjax import hyper, sweep_jobs, tables
+
+CHOOSE_BY = {"loss": -1, "auroc": 1}  # of verification, and whether more of it is better
+ONLY_SIMULATED = ("planted", "hits", "wrongly_eliminated")
+SHOWN = (
+    *("verification_loss", "verification_auroc", "test_auroc", "test_fpr", "test_fnr"),
+    *("eliminated", "hits", "wrongly_eliminated", "forward_equivalents", "seconds"),
+)
+LONGEST_NAME = 100  # characters of a folder
+
+
+class Table(NamedTuple):
+    """sweep.csv, as text."""
+
+    header: tuple[str, ...]
+    keys: tuple[str, ...]  # swept, the first columns
+    rows: list[dict[str, str]]
+
+
+class Group(NamedTuple):
+    """Runs under one setting."""
+
+    setting: dict[str, str]
+    rows: list[dict[str, str]]  # replicates
+
+
+def sweep(
+    config,
+    settings: Sequence[hyper.Setting],
+    workdir,
+    *,
+    record: Callable,
+    say: Callable,
+    finished: Callable,
+    progress: bool = True,
+) -> Table:
+    """Runs every setting, or what is left of them, and writes sweep.csv.
+
+    Args:
+        config: That the settings change; group `sweep` says how the best one is chosen.
+        settings: From `harmjax.hyper`.
+        workdir: Gets sweep.csv and a workdir per run.
+        record: Called with config and workdir before a run, to write config.json.
+        say: Called with a line of text before a run.
+        finished: Called with workdir and study after a run.
+        progress: Whether to draw a progress bar over runs.
+
+    Raises:
+        ValueError: Before any run: no settings, one of them twice, keys, values, models or policies
+            that are unknown. Later: settings or data that cannot work.
+    """
+    if "sweep" not in config:
+        raise ValueError("no group sweep: start from configs/defaults.py")
+    if config.sweep.choose_by not in CHOOSE_BY:
+        raise ValueError(f"sweep.choose_by={config.sweep.choose_by!r}; known: {[*CHOOSE_BY]}")
+    workdir = pathlib.Path(workdir)
+    configs = [hyper.applied(config, setting) for setting in settings]
+    names = [folder_name(setting) for setting in settings]
+    if len(set(names)) < len(names) or not names:
+        again = next((name for name in names if names.count(name) > 1), None)
+        raise ValueError(f"get_hyper gives {again} twice" if names else "get_hyper gives nothing")
+    jobs = sweep_jobs.planned(configs, [workdir / name for name in names])
+    keys = tuple(dict.fromkeys(key for setting in settings for key in setting))
+    found = sweep_jobs.run(
+        jobs,
+        record=record,
+        say=say,
+        finished=finished,
+        progress="runs" if progress else "",
+    )
+    outcomes = {job.workdir: outcome for job, outcome in found}
+    table = _table(keys, jobs, [outcomes[job.workdir] for job in jobs])
+    cells = [[row[name] for name in table.header] for row in table.rows]
+    tables.write(workdir / "sweep.csv", table.header, cells)
+    return table
+
+
+def folder_name(setting: hyper.Setting) -> str:
+    """A readable name, the same for the same setting whatever else is swept.
+
+    Example:
+        >>> folder_name({"train.learning_rate": 0.003, "seed": 1})
+        'learning_rate=0.003,seed=1'
+    """
+    exact = ",".join(f"{key}={cell(setting[key])}" for key in sorted(setting))
+    short = ",".join(f"{_short(key, setting)}={cell(setting[key])}" for key in sorted(setting))
+    plain = re.sub(r"[^\w.,=+-]", "_", short)[:LONGEST_NAME]
+    if plain == short and plain.strip("."):
+        return plain
+    return f"{plain},{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
+
+
+def cell(value) -> str:
+    """A setting's value as tables show it; tuples are joined by `+`.
+
+    Example:
+        >>> cell(("inversion", "noise")), cell(0.1 + 0.2)
+        ('inversion+noise', '0.3')
+    """
+    if isinstance(value, tuple | list):
+        return "+".join(map(cell, value))
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def groups(table: Table, replicates: Sequence[str]) -> list[Group]:
+    """Rows that differ in `replicates` only, in the table's order."""
+    found = {}
+    for row in table.rows:
+        setting = {key: row[key] for key in table.keys if key not in replicates}
+        found.setdefault(tuple(setting.items()), Group(setting, [])).rows.append(row)
+    return list(found.values())
+
+
+def best(found: Sequence[Group], choose_by: str) -> Group | None:
+    """The setting with the best mean verification metric; None where none is known.
+
+    Args:
+        found: From `groups`. One with a run that has no finite metric is not chosen.
+        choose_by: 'loss', the lowest, or 'auroc', the highest.
+    """
+    sign = CHOOSE_BY[choose_by]
+    means = [sign * column(group.rows, f"verification_{choose_by}").mean() for group in found]
+    known = [i for i, mean in enumerate(means) if np.isfinite(mean)]
+    return found[max(known, key=means.__getitem__)] if known else None
+
+
+def best_run(group: Group, choose_by: str) -> dict[str, str]:
+    """The row of a setting whose model did best on the verification scans."""
+    values = column(group.rows, f"verification_{choose_by}")
+    return group.rows[int(np.argmax(CHOOSE_BY[choose_by] * values))]
+
+
+def column(rows, name) -> np.ndarray:
+    """One column of a table as numbers, NaN where it is empty."""
+    return np.array([float(row[name] or "nan") for row in rows])
+
+
+def number(text):
+    """A field of a table as an int where it is one, else a float; NaN where it is empty."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text or "nan")
+
+
+def spread(values) -> str:
+    """Mean ± standard deviation of what is known, without the latter for a single value.
+
+    Example:
+        >>> spread([0.5, 0.7]), spread([3.0]), spread([10_000, 12_000])
+        ('0.6 ± 0.14', '3', '11,000 ± 1,414')
+    """
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "-"
+    kind = ",.0f" if np.abs(values).max() >= 1000 else ".3g"
+    text = f"{values.mean():{kind}}"
+    if len(values) == 1:
+        return text
+    return f"{text} ± {values.std(ddof=1):{',.0f' if kind == ',.0f' else '.2g'}}"
+
+
+def summary(table: Table, replicates: Sequence[str], choose_by: str, workdir) -> str:
+    """The table, the means over replicates where there are any, and the best setting."""
+    shown = [name for name in SHOWN if name in table.header]
+    rows = [[*(row[k] for k in table.keys), *(number(row[n]) for n in shown)]
+            for row in table.rows]  # fmt: skip
+    parts = [tables.aligned([*table.keys, *(n.replace("_", " ") for n in shown)], rows)]
+    found = groups(table, replicates)
+    if len(found) < len(table.rows):
+        parts.append(_means(found, shown, replicates))
+    parts += [f"{row['run']}: {row['problem']}" for row in table.rows if row["problem"]]
+    parts.append(_verdict(best(found, choose_by), choose_by, replicates, workdir))
+    return "\n\n".join(parts)
+
+
+def _table(keys, jobs, outcomes) -> Table:
+    simulated = any(outcome["planted"] for outcome in outcomes)
+    columns = [n for n in sweep_jobs.OUTCOME if simulated or n not in ONLY_SIMULATED]
+    rows = [
+        {key: cell(_value(job.config, key)) for key in keys}
+        | {name: outcome[name] for name in columns}
+        | {"run": job.workdir.name}
+        for job, outcome in zip(jobs, outcomes, strict=True)
+    ]
+    return Table((*keys, *columns, "run"), keys, rows)
+
+
+def _value(config, key):
+    for word in key.split("."):
+        config = config[word]
+    return config
+
+
+def _short(key, setting):
+    """The last words of a dotted key that tell it from the setting's other keys."""
+    words = key.split(".")
+    tails = [".".join(words[i:]) for i in range(len(words) - 1, -1, -1)]
+    others = [f".{other}" for other in setting if other != key]
+    return next((t for t in tails if not any(o.endswith(f".{t}") for o in others)), key)
+
+
+def _means(found, shown, replicates) -> str:
+    header = [*found[0].setting, "runs", *(name.replace("_", " ") for name in shown)]
+    rows = [
+        [*group.setting.values(), len(group.rows), *(spread(column(group.rows, n)) for n in shown)]
+        for group in found
+    ]
+    return f"mean ± SD over {', '.join(replicates)}\n{tables.aligned(header, rows)}"
+
+
+def _verdict(group, choose_by, replicates, workdir) -> str:
+    if group is None:
+        return f"no best setting: no run has a verification {choose_by}"
+    setting = ", ".join(f"{k}={v}" for k, v in group.setting.items()) or "the only setting"
+    over = f" over {len(group.rows)} runs that differ in {', '.join(replicates)}"
+    measured = ", ".join(
+        f"{name.replace('_', ' ')} {spread(column(group.rows, name))}"
+        for name in dict.fromkeys((f"verification_{choose_by}", *SHOWN[2:5]))
+    )
+    return (
+        f"best by verification {choose_by}: {setting}\n"
+        f"{measured}{over if len(group.rows) > 1 else ''}\n"
+        f"its best run: {pathlib.Path(workdir) / best_run(group, choose_by)['run']}"
+    )

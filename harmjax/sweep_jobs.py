@@ -1,0 +1,177 @@
+"""Many training runs: what they share, which are finished already, and how each one ended.
+
+Every run has a workdir like any other. Runs on the same data share one prepared study, and runs
+that differ in their policy only start from one warm-up.
+"""
+
+import contextlib
+import itertools
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from harmjax import checkpoints, metrics, policies, preparation, tables, training
+
+OUTCOME = (
+    *(f"test_{name}" for name in metrics.Metrics._fields[1:]),
+    *("verification_loss", "verification_auroc", "eliminated", "pending"),
+    *("planted", "hits", "wrongly_eliminated", "forward_equivalents", "seconds", "problem"),
+)
+STUDY = ("data", "scenario")  # groups that a study depends on
+AFTER_WARM_UP = ("policy", "detect", "sweep", "report")  # groups that no warm-up depends on
+PREPARED = ("manifest.csv", "features.npz")  # what predicting with a run reads of its study
+
+
+class Job(NamedTuple):
+    """One training run among several."""
+
+    name: str  # as a person reads it
+    config: object
+    workdir: pathlib.Path
+    home: pathlib.Path  # where the study is prepared, once for all jobs with this home
+    warmup: pathlib.Path | None  # workdir of the earlier job whose warm-up this one starts from
+
+
+def planned(configs: Sequence, folders: Sequence, *, names=None, homes=None) -> list[Job]:
+    """A job per config, with what it can share with those before it.
+
+    Args:
+        configs: Of the runs.
+        folders: Their workdirs, each another one.
+        names: Of the runs; by default those of the folders.
+        homes: Where each one's study is prepared; by default in the workdir of the first run on the
+            same data. Equal homes mean equal studies.
+
+    Raises:
+        ValueError: Unknown models or policies.
+    """
+    studies, warm_ups, made = {}, {}, []
+    for number, (config, folder) in enumerate(zip(configs, folders, strict=True)):
+        training.build_learner(config)
+        policies.get(config.policy.name)
+        folder = pathlib.Path(folder)
+        home = studies.setdefault(_part(config, only=STUDY), folder)
+        first = folder
+        if 0 < config.train.warmup_cycles < config.train.cycles:
+            first = warm_ups.setdefault(_part(config, without=AFTER_WARM_UP), folder)
+        job = Job(
+            name=names[number] if names else folder.name,
+            config=config,
+            workdir=folder,
+            home=pathlib.Path(homes[number]) if homes else home,
+            warmup=first if first != folder else None,
+        )
+        made.append(job)
+    return made
+
+
+def run(
+    jobs: Sequence[Job],
+    *,
+    record: Callable,
+    say: Callable,
+    finished: Callable,
+    progress: str = "runs",
+) -> Iterator[tuple[Job, dict[str, str]]]:
+    """Yields every job with its outcome, as text by the columns of `OUTCOME`.
+
+    Finished jobs are not run again, killed ones resume. Jobs of one home come one after another,
+    so that one study is in memory at a time. A loss that is not finite ends a job, not the others:
+    its outcome has the message under `problem`.
+
+    Args:
+        jobs: From `planned`.
+        record: Called with config and workdir before a run, to write config.json.
+        say: Called with a line of text before a run.
+        finished: Called with workdir and study after a run.
+        progress: What bars count: 'runs', or the 'stops' of each run; '' draws none.
+
+    Raises:
+        ValueError: Settings or data that cannot work.
+    """
+    order = {home: i for i, home in enumerate(dict.fromkeys(job.home for job in jobs))}
+    ordered = sorted(jobs, key=lambda job: order[job.home])
+    with _bar(len(jobs), progress == "runs") as bar:
+        for home, group in itertools.groupby(ordered, key=lambda job: job.home):
+            study = None
+            for job in group:
+                path = job.workdir / "outcome.csv"
+                if not path.exists():
+                    job.workdir.mkdir(parents=True, exist_ok=True)
+                    bar.set_postfix_str(job.name)
+                    record(job.config, job.workdir)
+                    if study is None:
+                        home.mkdir(parents=True, exist_ok=True)
+                        study = preparation.prepare(job.config, home, progress=bool(progress))
+                    say(job.name)
+                    row = _trained(job, study, finished, progress == "stops")
+                    tables.write(path, OUTCOME, [[row.get(name) for name in OUTCOME]])
+                bar.update()
+                yield job, tables.read(path)[0]
+
+
+def _part(config, only=(), without=()) -> str:
+    """Some groups of a config as text, equal where their settings are."""
+    settings = json.loads(config.to_json_best_effort())
+    names = only or sorted(settings.keys() - set(without))
+    return json.dumps({name: settings[name] for name in names}, sort_keys=True)
+
+
+def _bar(total, wanted):
+    disable = None if wanted else True
+    return tqdm.tqdm(total=total, desc="sweep", unit="run", disable=disable, dynamic_ncols=True)
+
+
+def _trained(job: Job, study, finished, progress) -> dict:
+    """Trains one job; its row, or the problem that ended it."""
+    for name in PREPARED:
+        with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
+            shutil.copyfile(job.home / name, job.workdir / name)
+    try:
+        outcome = training.train(
+            job.config, job.workdir, study=study, warmup=_warmed_up(job), progress=progress
+        )
+    except FloatingPointError as error:
+        return {"problem": str(error)}
+    finished(job.workdir, study)
+    return _row(job, study, outcome)
+
+
+def _warmed_up(job: Job):
+    """The other job's workdir, unless its warm-up failed: then this one's fails likewise."""
+    last = checkpoints.name("warmup", job.config.train.warmup_cycles - 1)
+    there = job.warmup and (job.warmup / "checkpoints" / last).is_dir()
+    return job.warmup if there else None
+
+
+def _row(job: Job, study, outcome: training.Outcome) -> dict:
+    gone = np.asarray(outcome.verdicts.eliminated)
+    phases = outcome.cost["phases"]
+    after = [phases[name] for name in phases if name != "warm-up"]
+    row = {f"test_{name}": value for name, value in outcome.metrics._asdict().items()}
+    verified = _verified(job.workdir)
+    row |= {f"verification_{name}": verified[name] for name in ("loss", "auroc")}
+    row |= {
+        "eliminated": int(gone.sum()),
+        "pending": int(np.sum(outcome.verdicts.pending)),
+        "forward_equivalents": sum(phase["forward_equivalents"] for phase in after),
+        "seconds": round(sum(phase["seconds"] for phase in after), 3),
+    }
+    if study.simulated:
+        row |= {
+            "planted": int(study.corrupted.sum()),
+            "hits": int((gone & study.corrupted).sum()),
+            "wrongly_eliminated": int((gone & ~study.corrupted).sum()),
+        }
+    return row
+
+
+def _verified(workdir) -> dict[str, str]:
+    """The delivered model's metrics on all verification scans."""
+    rows = tables.read(workdir / "delivered.csv") or tables.read(workdir / "metrics.csv")
+    return [r for r in rows if r["split"] == "verification" and r["group"] == "all"][-1]
