@@ -2,7 +2,8 @@
 
 python -m experiments.detect --config=configs/demo.py --workdir=runs/demo
 
-Runs that are in detection.csv already are not repeated; an interrupted one resumes.
+Writes detection.csv, a row per run, and harms.csv, a row per run and kind of harm. Finished runs
+are not repeated; an interrupted one resumes.
 """
 
 from experiments import command
@@ -21,8 +22,10 @@ def main(config, workdir):
             say(f"  {page.write(run, study)}")
 
     command.record(config, workdir)
-    rows = detection.detect(config, workdir, say=say, finished=finished)
-    say(detection.summary(rows))
+    rows, harms = detection.detect(
+        config, workdir, record=command.record, say=say, finished=finished
+    )
+    say(detection.summary(rows, harms))
     if config.report:
         say(f"page: {grid.write(workdir)}")
 

@@ -1,130 +1,178 @@
-"""Scenarios x harms x seeds x policies: who was found or wrongly dropped, and what it cost."""
+"""Scenarios x harms x seeds x warm-ups x policies: who was found, and what it cost."""
 
-import itertools
 import pathlib
-import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import metrics, preparation, tables, training
+from harmjax import hyper, metrics, sweep, sweep_jobs, tables
 
 HEADER = (
     *("scenario", "harm", "seed", "policy", "planted", "eliminated", "hits", "recall", "good"),
     *("wrongly_eliminated", "false_rate", "auroc", "average_precision"),
+    *("test_auroc", "test_fpr", "test_fnr", "forward_equivalents", "seconds", "warmup"),
+)
+HARMS = (
+    *("scenario", "harm", "seed", "warmup", "policy", "kind"),
+    *("planted", "eliminated", "pending", "recall", "harm_auroc"),
+)
+MEASURED = (
+    *("planted", "hits", "wrongly_eliminated", "good"),
     *("test_auroc", "test_fpr", "test_fnr", "forward_equivalents", "seconds"),
 )
-KEY = HEADER[:4]
-SHOWN = (
-    *("scenario", "harm", "seed", "policy", "planted", "hits", "wrongly_eliminated", "good"),
-    *("test_auroc", "test_fpr", "test_fnr", "forward_equivalents", "seconds"),
-)
+WARM_UPS = ("clean", "as_is")
 
 
-class Case(NamedTuple):
-    """One planted cohort; all policies run on it from the same warm-up."""
+def settings(config) -> list[hyper.Setting]:
+    """A setting per run of `config.detect`: its whole product, without repetitions.
 
-    scenario: str
-    harm: tuple[str, ...]
-    seed: int
+    A clean cohort appears once per seed and policy, whatever the harms and warm-ups.
 
-
-def cases(config) -> list[Case]:
-    """The cases of `config.detect`; a clean cohort appears once per seed, whatever the harms."""
+    Raises:
+        ValueError: A scenario without a count, or a warm-up that is unknown or not among those
+            compared.
+    """
     detect = config.detect
-    grid = itertools.product(detect.seeds, detect.scenarios, detect.harms)
-    planted = (Case(name, tuple(harm) if name != "none" else (), s) for s, name, harm in grid)
-    return list(dict.fromkeys(planted))
+    for name in detect.scenarios:
+        if name not in detect.count:
+            raise ValueError(f"detect.scenarios has {name!r}; known: {', '.join(detect.count)}")
+    for name in detect.warmups:
+        if name not in WARM_UPS:
+            raise ValueError(f"detect.warmups has {name!r}; known: {', '.join(WARM_UPS)}")
+    if config.train.warmup_on != "clean" and config.train.warmup_on not in detect.warmups:
+        raise ValueError(
+            f"train.warmup_on={config.train.warmup_on!r} is not among detect.warmups="
+            f"{tuple(detect.warmups)}, which decide here"
+        )
+    grid = hyper.product(
+        [
+            hyper.sweep("seed", detect.seeds),
+            hyper.sweep("scenario.name", detect.scenarios),
+            hyper.sweep("scenario.harm", detect.harms),
+            hyper.sweep("train.warmup_on", detect.warmups),
+            hyper.sweep("policy.name", detect.policies),
+        ]
+    )
+    unplanted = {"scenario.harm": (), "train.warmup_on": detect.warmups[0]}
+    found = [one | (unplanted if one["scenario.name"] == "none" else {}) for one in grid]
+    found = list({tuple(one.items()): one for one in found}.values())
+    return [
+        one | {"scenario.seed": one["seed"], "scenario.count": detect.count[one["scenario.name"]]}
+        for one in found
+    ]
 
 
-def name(case: Case) -> str:
-    """The case's folder, such as `centres-inversion-0`."""
-    return "-".join(filter(None, (case.scenario, "+".join(case.harm), str(case.seed))))
+def jobs(config, workdir) -> list[sweep_jobs.Job]:
+    """The runs of `config.detect`: a folder per planted cohort, in it a workdir per policy.
+
+    Raises:
+        ValueError: Settings that are unknown or do not go together.
+    """
+    configs = [hyper.applied(config, setting) for setting in settings(config)]
+    homes, folders, names = [], [], []
+    for one in configs:
+        cohort = (one.scenario.name, "+".join(one.scenario.harm), str(one.seed))
+        case, warm = "-".join(filter(None, cohort)), one.train.warmup_on
+        homes.append(pathlib.Path(workdir) / case)
+        folders.append(homes[-1] / (one.policy.name + (f"-{warm}" if warm != "clean" else "")))
+        names.append(f"{case}: {folders[-1].name}")
+    return sweep_jobs.planned(configs, folders, names=names, homes=homes)
 
 
 def detect(
-    config, workdir, *, say: Callable, finished: Callable, progress: bool = True
-) -> list[dict]:
-    """Runs every case under every policy and returns the rows of detection.csv.
-
-    Rows that the table has already are not run again; a run that was interrupted resumes.
+    config,
+    workdir,
+    *,
+    record: Callable,
+    say: Callable,
+    finished: Callable,
+    progress: bool = True,
+) -> tuple[list[dict], list[dict]]:
+    """Runs what is not finished and returns the rows of detection.csv and of harms.csv.
 
     Args:
         config: See `configs/`, group `detect`.
-        workdir: Gets detection.csv and a folder per case with a workdir per policy.
+        workdir: Gets both tables and a folder per planted cohort with a workdir per policy.
+        record: Called with config and workdir before a run, to write config.json.
         say: Called with a line of text before a run.
         finished: Called with a run's workdir and study after it.
         progress: Whether to draw progress bars.
+
+    Raises:
+        ValueError: Settings or data that cannot work.
+        FloatingPointError: The loss of a run is not finite.
     """
     workdir = pathlib.Path(workdir)
-    path = workdir / "detection.csv"
-    rows = tables.read(path)
-    done = {tuple(row[c] for c in KEY) for row in rows}
-    for case in cases(config):
-        keys = {p: _key(case, p) for p in config.detect.policies}
-        if done.issuperset(keys.values()):
-            continue
-        folder = workdir / name(case)
-        folder.mkdir(parents=True, exist_ok=True)
-        study = preparation.prepare(_config(config, case, "none"), folder, progress=progress)
-        first = None
-        for policy in config.detect.policies:
-            if keys[policy] not in done:
-                say(f"{name(case)}: {policy}")
-                rows.append(_row(config, case, policy, study, folder, first, progress))
-                finished(folder / policy, study)
-                tables.write(path, HEADER, [[row[c] for c in HEADER] for row in rows])
-            first = first or folder / policy
-    return tables.read(path)
+    workdir.mkdir(parents=True, exist_ok=True)
+    rows, harms = [], []
+    options = {"record": record, "say": say, "finished": finished}
+    planned = jobs(config, workdir)
+    for job, outcome in sweep_jobs.run(planned, **options, progress="stops" if progress else ""):
+        if outcome["problem"]:
+            raise FloatingPointError(f"{job.name}: {outcome['problem']}")
+        samples = tables.read(job.workdir / "harm.csv")
+        rows.append(_row(job.config, samples, outcome))
+        harms += _harm_rows(job.config, samples)
+        for name, header, found in (("detection", HEADER, rows), ("harms", HARMS, harms)):
+            tables.write(workdir / f"{name}.csv", header, [[r[c] for c in header] for r in found])
+    return tables.read(workdir / "detection.csv"), tables.read(workdir / "harms.csv")
 
 
-def _key(case, policy):
-    return case.scenario, "+".join(case.harm), str(case.seed), policy
+def _names(config) -> dict:
+    return {
+        "scenario": config.scenario.name,
+        "harm": "+".join(config.scenario.harm),
+        "seed": config.seed,
+        "policy": config.policy.name,
+        "warmup": config.train.warmup_on,
+    }
 
 
-def _config(config, case, policy):
-    """The config of one run."""
-    one = config.copy_and_resolve_references()
-    with one.unlocked():
-        one.seed = one.scenario.seed = case.seed
-        one.scenario.name, one.scenario.harm = case.scenario, case.harm
-        one.scenario.count = config.detect.count[case.scenario]
-        one.policy.name = policy
-    return one
-
-
-def _row(config, case, policy, study, folder, warmup, progress) -> dict:
-    one = _config(config, case, policy)
-    began = time.perf_counter()
-    outcome = training.train(one, folder / policy, study=study, warmup=warmup, progress=progress)
-    gone, planted = np.asarray(outcome.verdicts.eliminated), study.corrupted
-    harm = _ranked(np.asarray(outcome.verdicts.harm))
-    scenario, harms, seed, _ = _key(case, policy)
-    cost = outcome.cost["phases"]
-    found = {
-        "scenario": scenario,
-        "harm": harms,
-        "seed": seed,
-        "policy": policy,
+def _row(config, samples, outcome) -> dict:
+    """A row of detection.csv from a run's harm.csv and outcome."""
+    planted, gone = _planted(samples), _verdict(samples, "eliminated")
+    harm = _ranked(sweep.column(samples, "harm"))
+    measured = {
         "planted": int(planted.sum()),
         "eliminated": int(gone.sum()),
         "hits": int((gone & planted).sum()),
-        "recall": _share(gone & planted, planted),
+        "recall": _share(gone, planted),
         "good": int((~planted).sum()),
         "wrongly_eliminated": int((gone & ~planted).sum()),
-        "false_rate": _share(gone & ~planted, ~planted),
+        "false_rate": _share(gone, ~planted),
         "auroc": metrics.auroc(harm, planted),
         "average_precision": metrics.average_precision(harm, planted),
-        "test_auroc": outcome.metrics.auroc,
-        "test_fpr": outcome.metrics.fpr,
-        "test_fnr": outcome.metrics.fnr,
-        "forward_equivalents": sum(
-            cost[phase]["forward_equivalents"] for phase in ("train", "verify", "score")
-        ),
-        "seconds": round(time.perf_counter() - began, 2),
     }
-    return found
+    return outcome | _names(config) | measured
+
+
+def _harm_rows(config, samples) -> list[dict]:
+    """A row of harms.csv per kind of harm that was planted; no AUROC where nothing has a score."""
+    planted, kind = _planted(samples), np.array([row.get("kind", "") for row in samples], object)
+    gone, pending = _verdict(samples, "eliminated"), _verdict(samples, "pending")
+    harm, rows = sweep.column(samples, "harm"), []
+    scored = np.isfinite(harm).any()
+    for name in dict.fromkeys(kind[planted]):
+        own = planted & (kind == name)
+        compared = own | ~planted
+        measured = {
+            "kind": name,
+            "planted": int(own.sum()),
+            "eliminated": int((gone & own).sum()),
+            "pending": int((pending & own).sum()),
+            "recall": _share(gone, own),
+            "harm_auroc": metrics.auroc(_ranked(harm)[compared], own[compared]) if scored else None,
+        }
+        rows.append(_names(config) | measured)
+    return sorted(rows, key=lambda row: config.scenario.harm.index(row["kind"]))
+
+
+def _planted(samples) -> np.ndarray:
+    return np.array([row.get("corrupted") == "1" for row in samples], bool)
+
+
+def _verdict(samples, verdict) -> np.ndarray:
+    return np.array([row["verdict"] == verdict for row in samples], bool)
 
 
 def _ranked(harm):
@@ -134,21 +182,31 @@ def _ranked(harm):
 
 
 def _share(part, whole) -> float:
-    return float(part.sum() / whole.sum()) if whole.any() else float("nan")
+    return float((part & whole).sum() / whole.sum()) if whole.any() else float("nan")
 
 
-def summary(rows) -> str:
-    """detection.csv as a person reads it."""
+def summary(rows, harms) -> str:
+    """Both tables as a person reads them: means ± standard deviation where there are more seeds."""
+    parts = [_aggregated(rows, ("scenario", "harm"), MEASURED)]
+    if harms:
+        parts.append(_aggregated(harms, ("scenario", "harm", "kind"), HARMS[6:]))
+    return "\n\n".join(parts)
 
-    def value(text):
-        try:
-            return int(text)
-        except ValueError:
-            pass
-        try:
-            return float(text)
-        except ValueError:
-            return text
 
-    header = [column.replace("_", " ") for column in SHOWN]
-    return tables.aligned(header, [[value(row[c]) for c in SHOWN] for row in rows])
+def _aggregated(rows, keys, measured) -> str:
+    several = {name: len({row[name] for row in rows}) > 1 for name in ("warmup", "seed")}
+    keys = (*keys, *(("warmup",) if several["warmup"] else ()), "policy")
+    shown = []
+    for group in sweep.groups(sweep.Table((), keys, rows), ()):
+        if several["seed"]:
+            cells = [
+                len(group.rows),
+                *(sweep.spread(sweep.column(group.rows, n)) for n in measured),
+            ]
+        else:
+            (row,) = group.rows
+            cells = [row["seed"], *(sweep.number(row[name]) for name in measured)]
+        shown.append([*group.setting.values(), *cells])
+    seed = "seeds" if several["seed"] else "seed"
+    text = tables.aligned([*keys, seed, *(name.replace("_", " ") for name in measured)], shown)
+    return f"mean ± SD over seeds\n{text}" if several["seed"] else text

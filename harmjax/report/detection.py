@@ -25,7 +25,10 @@ MARKERS = "osD^vP"
 
 
 class Grid(NamedTuple):
-    """detection.csv; names are in the order in which it first mentions them."""
+    """detection.csv; names are in the order in which it first mentions them.
+
+    Where warm-ups are compared, a policy after another warm-up counts as a policy of its own.
+    """
 
     rows: list  # of text
     policies: tuple[str, ...]
@@ -45,7 +48,7 @@ def write(workdir) -> pathlib.Path:
         ValueError: There is no such table, or it is empty.
     """
     workdir = pathlib.Path(workdir)
-    rows = tables.read(workdir / "detection.csv")
+    rows = _by_warm_up(tables.read(workdir / "detection.csv"))
     if not rows:
         raise ValueError(f"{workdir} holds no rows of detection.csv: run experiments.detect first")
     grid = Grid(rows, *(tuple(dict.fromkeys(r[n] for r in rows))
@@ -95,6 +98,7 @@ def _page(workdir, grid, drawn) -> markup.Html:
         markup.element("h2", "Quality against cost"),
         wide("detection_cost"),
         [_matrix(grid, name, title) for name, title in MATRICES],
+        _by_kind(_by_warm_up(tables.read(workdir / "harms.csv"))),
         markup.element("h2", "Every run"),
         markup.element(
             "details",
@@ -102,6 +106,32 @@ def _page(workdir, grid, drawn) -> markup.Html:
             markup.table(list(grid.rows[0]), [_cells(row) for row in grid.rows]),
         ),
     )  # fmt: skip
+
+
+def _by_warm_up(rows) -> list:
+    """The rows with the warm-up in the policy's name, where there are several."""
+    if len({row.get("warmup") for row in rows}) < 2:
+        return rows
+    return [row | {"policy": f"{row['policy']}, {row['warmup']}"} for row in rows]
+
+
+def _by_kind(rows) -> markup.Html | None:
+    """Share of every kind of harm that was eliminated, and how well it is ranked."""
+    kinds = tuple(dict.fromkeys((r["scenario"], r["harm"], r["kind"]) for r in rows))
+    if not any("+" in harm for _, harm, _ in kinds):
+        return None
+    policies = tuple(dict.fromkeys(row["policy"] for row in rows))
+    parts = []
+    for name, title in (("recall", "share eliminated"), ("harm_auroc", "AUROC of the harm score")):
+        body = []
+        for kind in kinds:
+            own = [r for r in rows if (r["scenario"], r["harm"], r["kind"]) == kind]
+            cells = [_shaded([r for r in own if r["policy"] == p], name) for p in policies]
+            body.append([kind[0], kind[2], kind[1].replace("+", " + "), *cells])
+        header = ["scenario", "harm", "planted together", *policies]
+        parts.append(markup.element("h2", f"Harm by harm: {title}"))
+        parts.append(markup.table(header, body, class_="matrix"))
+    return markup.join(parts)
 
 
 def _cells(row) -> list[str]:
