@@ -93,7 +93,7 @@ def folder_name(setting: hyper.Setting) -> str:
         'learning_rate=0.003,seed=1'
     """
     exact = ",".join(f"{key}={cell(setting[key])}" for key in sorted(setting))
-    short = ",".join(f"{_short(key, setting)}={cell(setting[key])}" for key in sorted(setting))
+    short = ",".join(sorted(f"{_short(key, setting)}={cell(setting[key])}" for key in setting))
     plain = re.sub(r"[^\w.,=+-]", "_", short)[:LONGEST_NAME]
     if plain == short and plain.strip("."):
         return plain
