@@ -96,7 +96,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.sweep = sweep = ml_collections.ConfigDict()  # of experiments.sweep, see configs/sweep.py
     sweep.choose_by = "loss"  # of verification, its mean names the best setting: loss | auroc
     sweep.replicates = ("seed",)  # settings whose values only repeat a run
-    sweep.pages = False  # write report.html of every run too
+    sweep.replicas = "auto"  # tabular runs without verification train side by side | loop
+    sweep.pages = False  # write report.html of every run too, which needs 'loop'
 
     config.report = True  # write report.html
     return config

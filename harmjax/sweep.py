@@ -10,6 +10,7 @@ import numpy as np
 
 from harmjax import hyper, sweep_jobs, tables
 
+REPLICAS = ("auto", "loop")
 CHOOSE_BY = {"loss": -1, "auroc": 1}  # of verification, and whether more of it is better
 ONLY_SIMULATED = ("planted", "hits", "wrongly_eliminated")
 SHOWN = (
@@ -61,8 +62,9 @@ def sweep(
     """
     if "sweep" not in config:
         raise ValueError("no group sweep: start from configs/defaults.py")
-    if config.sweep.choose_by not in CHOOSE_BY:
-        raise ValueError(f"sweep.choose_by={config.sweep.choose_by!r}; known: {[*CHOOSE_BY]}")
+    for name, known in (("choose_by", CHOOSE_BY), ("replicas", REPLICAS)):
+        if config.sweep[name] not in known:
+            raise ValueError(f"sweep.{name}={config.sweep[name]!r}; known: {', '.join(known)}")
     workdir = pathlib.Path(workdir)
     configs = [hyper.applied(config, setting) for setting in settings]
     names = [folder_name(setting) for setting in settings]
@@ -76,6 +78,7 @@ def sweep(
         record=record,
         say=say,
         finished=finished,
+        replicas="loop" if config.sweep.pages else config.sweep.replicas,
         progress="runs" if progress else "",
     )
     outcomes = {job.workdir: outcome for job, outcome in found}

@@ -5,6 +5,7 @@ that differ in their policy only start from one warm-up.
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import pathlib
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from harmjax import checkpoints, metrics, policies, preparation, tables, training
+from harmjax import checkpoints, metrics, policies, preparation, sweep_mapped, tables, training
 
 OUTCOME = (
     *(f"test_{name}" for name in metrics.Metrics._fields[1:]),
@@ -76,6 +77,7 @@ def run(
     record: Callable,
     say: Callable,
     finished: Callable,
+    replicas: str = "loop",
     progress: str = "runs",
 ) -> Iterator[tuple[Job, dict[str, str]]]:
     """Yields every job with its outcome, as text by the columns of `OUTCOME`.
@@ -88,7 +90,8 @@ def run(
         jobs: From `planned`.
         record: Called with config and workdir before a run, to write config.json.
         say: Called with a line of text before a run.
-        finished: Called with workdir and study after a run.
+        finished: Called with workdir and study after a run that was not mapped.
+        replicas: 'loop', one run after another; 'auto', side by side where `sweep_mapped` can.
         progress: What bars count: 'runs', or the 'stops' of each run; '' draws none.
 
     Raises:
@@ -97,22 +100,62 @@ def run(
     order = {home: i for i, home in enumerate(dict.fromkeys(job.home for job in jobs))}
     ordered = sorted(jobs, key=lambda job: order[job.home])
     with _bar(len(jobs), progress == "runs") as bar:
-        for home, group in itertools.groupby(ordered, key=lambda job: job.home):
-            study = None
+        for _, group in itertools.groupby(ordered, key=lambda job: job.home):
+            group = list(group)
+            study = functools.cache(functools.partial(_prepared, group[0], bool(progress)))
+            if replicas == "auto":
+                _map(group, study, record, say)
             for job in group:
-                path = job.workdir / "outcome.csv"
-                if not path.exists():
-                    job.workdir.mkdir(parents=True, exist_ok=True)
+                if not _path(job).exists():
                     bar.set_postfix_str(job.name)
-                    record(job.config, job.workdir)
-                    if study is None:
-                        home.mkdir(parents=True, exist_ok=True)
-                        study = preparation.prepare(job.config, home, progress=bool(progress))
+                    _open(job, record)
                     say(job.name)
-                    row = _trained(job, study, finished, progress == "stops")
-                    tables.write(path, OUTCOME, [[row.get(name) for name in OUTCOME]])
+                    _write(job, _trained(job, study(), finished, progress == "stops"))
                 bar.update()
-                yield job, tables.read(path)[0]
+                yield job, tables.read(_path(job))[0]
+
+
+def _map(jobs, study: Callable, record, say) -> None:
+    """Finishes the jobs that can be mapped, but for those whose loss is not finite."""
+    left = [job for job in jobs if not _path(job).exists()]
+    families = [job.warmup or job.workdir for job in left]
+    for some in sweep_mapped.groups([job.config for job in left], families):
+        chosen = [left[i] for i in some]
+        for job in chosen:
+            _open(job, record)
+        say(f"{len(chosen)} runs side by side, from {chosen[0].name} to {chosen[-1].name}")
+        outcomes = sweep_mapped.train(
+            [job.config for job in chosen], [job.workdir for job in chosen], study()
+        )
+        for job, outcome in zip(chosen, outcomes, strict=True):
+            if outcome is not None:
+                _take_tables(job)
+                _write(job, _row(job, study(), outcome))
+
+
+def _path(job: Job) -> pathlib.Path:
+    return job.workdir / "outcome.csv"
+
+
+def _write(job: Job, row) -> None:
+    tables.write(_path(job), OUTCOME, [[row.get(name) for name in OUTCOME]])
+
+
+def _prepared(job: Job, progress) -> preparation.Study:
+    job.home.mkdir(parents=True, exist_ok=True)
+    return preparation.prepare(job.config, job.home, progress=progress)
+
+
+def _open(job: Job, record) -> None:
+    job.workdir.mkdir(parents=True, exist_ok=True)
+    record(job.config, job.workdir)
+
+
+def _take_tables(job: Job) -> None:
+    """Copies what a run needs of its prepared study."""
+    for name in PREPARED:
+        with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
+            shutil.copyfile(job.home / name, job.workdir / name)
 
 
 def _part(config, only=(), without=()) -> str:
@@ -129,9 +172,7 @@ def _bar(total, wanted):
 
 def _trained(job: Job, study, finished, progress) -> dict:
     """Trains one job; its row, or the problem that ended it."""
-    for name in PREPARED:
-        with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
-            shutil.copyfile(job.home / name, job.workdir / name)
+    _take_tables(job)
     try:
         outcome = training.train(
             job.config, job.workdir, study=study, warmup=_warmed_up(job), progress=progress
@@ -143,7 +184,7 @@ def _trained(job: Job, study, finished, progress) -> dict:
 
 
 def _warmed_up(job: Job):
-    """The other job's workdir, unless its warm-up failed: then this one's fails likewise."""
+    """The other job's workdir, unless it has no warm-up: it failed there, or it was mapped."""
     last = checkpoints.name("warmup", job.config.train.warmup_cycles - 1)
     there = job.warmup and (job.warmup / "checkpoints" / last).is_dir()
     return job.warmup if there else None

@@ -17,7 +17,7 @@ LAYERS = (
     ("travel", "averaging"),
     ("programs", "checkpoints", "logbook", "preparation"),
     ("phases", "training", "runs", "prediction", "evaluation"),
-    ("sweep_jobs", "sweep", "detection"),
+    ("sweep_mapped", "sweep_jobs", "sweep", "detection"),
     ("counterfactual", "values", "report"),
 )
 ONLY_IN = {

@@ -17,6 +17,7 @@ from harmjax import (
     runs,
     sweep,
     sweep_jobs,
+    sweep_mapped,
     tables,
     training,
 )
@@ -26,7 +27,7 @@ from tests import test_training
 SETTINGS = hyper.product(
     [
         hyper.sweep("train.learning_rate", [0.1]),
-        hyper.fixed("policy.name", "none"),
+        hyper.fixed("policy.name", "oracle"),
         hyper.sweep("seed", [0, 1]),
     ]
 )
@@ -142,6 +143,7 @@ def run(config, workdir, settings=SETTINGS):
 
 def test_finished_runs_are_skipped_and_a_killed_one_resumes(patients, tmp_path, monkeypatch):
     patients.train.warmup_cycles, patients.train.cycles = 1, 3
+    patients.scenario.name, patients.scenario.harm = "singles", ("label_flip",)
     whole = run(patients, tmp_path / "whole")
     trained, prepared = [], []
     with monkeypatch.context() as patch:
@@ -167,6 +169,46 @@ def test_finished_runs_are_skipped_and_a_killed_one_resumes(patients, tmp_path, 
     assert float(again.rows[1]["verification_loss"]) == pytest.approx(
         verification_loss(patients, delivered, tmp_path), rel=1e-5
     )
+
+    check_mapped(patients, tmp_path, whole, monkeypatch)
+
+
+def check_mapped(config, tmp_path, looped, monkeypatch):
+    """Compares runs side by side with the same runs one after another."""
+    monkeypatch.setattr(sweep_mapped, "FEWEST", 2)
+    monkeypatch.setattr(training, "train", None)
+    mapped = run(config, tmp_path / "mapped")
+    for one, two in zip(looped.rows, mapped.rows, strict=True):
+        for name in set(looped.header) - {"seconds"}:
+            try:
+                assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-4), name
+            except ValueError:
+                assert two[name] == one[name]
+    folders = [tmp_path / name / looped.rows[0]["run"] for name in ("whole", "mapped")]
+    one, two = (tables.read(folder / "metrics.csv") for folder in folders)
+    assert [row["group"] for row in one] == [row["group"] for row in two]
+    one, two = (prediction.predict(folder, config.data.manifest)[0] for folder in folders)
+    assert [row[3] for row in one] == pytest.approx([row[3] for row in two], abs=1e-4)
+
+
+def test_which_runs_are_mapped_together():
+    config = example.get_config()
+
+    def ask(*settings, families=None):
+        configs = [hyper.applied(config, setting) for setting in settings]
+        return sweep_mapped.groups(configs, families or range(len(configs)))
+
+    seeds = hyper.sweep("seed", range(4))
+    assert ask(*seeds) == [[0, 1, 2, 3]] and ask(*seeds[:3]) == []
+    other = hyper.product([hyper.fixed("train.batch_size", 4), seeds])
+    assert ask(*seeds, *other) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    rates = hyper.sweep("train.learning_rate", np.linspace(0.1, 0.2, 100))
+    assert [len(group) for group in ask(*rates)] == [50, 50]
+    verified = hyper.product([hyper.fixed("policy.name", "verify_revisit"), seeds[:1]])
+    assert ask(*seeds, *verified) == [[0, 1, 2, 3]]
+    assert ask(*seeds, *verified, families=(0, 1, 2, 3, 0)) == [], "one warm-up for both"
+    config.data.features = ()
+    assert ask(*seeds) == []
 
 
 def counted(patch, module, name, calls):
@@ -205,19 +247,13 @@ def test_policies_start_from_one_warm_up_and_report_what_they_found(patients, tm
 
 
 def test_a_run_that_diverges_is_told_and_the_others_go_on(patients, tmp_path, monkeypatch):
-    real = training.train
-
-    def train(config, *args, **kwargs):
-        if config.train.learning_rate > 1:
-            raise FloatingPointError("the loss is not finite in cycle 1")
-        return real(config, *args, **kwargs)
-
-    monkeypatch.setattr(training, "train", train)
-    patients.policy.name, patients.train.cycles = "none", 3
-    table = run(patients, tmp_path, hyper.sweep("train.learning_rate", [1e9, 0.1]))
+    monkeypatch.setattr(sweep_mapped, "FEWEST", 2)
+    patients.policy.name = "none"
+    patients.train.warmup_cycles, patients.train.cycles = 1, 2
+    table = run(patients, tmp_path, hyper.sweep("train.learning_rate", [1e30, 0.1]))
     assert [bool(row["problem"]) for row in table.rows] == [True, False]
     said = sweep.summary(table, ("seed",), "loss", tmp_path)
-    assert "learning_rate=1e+09: the loss is not finite in cycle 1" in said
+    assert "learning_rate=1e+30: the loss is not finite in cycle" in said
     assert "best by verification loss: train.learning_rate=0.1" in said
 
 
