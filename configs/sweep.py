@@ -1,6 +1,14 @@
 """Which learning rate? Heart disease at four hospitals, four rates, three seeds each.
 
 python -m experiments.sweep --config=configs/sweep.py --workdir=runs/sweep
+
+Prints the twelve runs, their means and
+
+    best by verification loss: train.learning_rate=0.0003
+    verification loss 0.479 ± 0.017, test auroc 0.911 ± 0.0064, test fpr 0.24 ± 0.038, ...
+
+and writes sweep.csv, sweep.png and sweep.html, in 10 s on two shared CPU cores;
+`--config.sweep.replicas=loop`, which trains one run after another with all its tables, takes 50 s.
 """
 
 from configs import heart

@@ -10,6 +10,7 @@ from harmjax.report import drawing, markup, style
 
 PANELS = (("test_auroc", "AUROC, test"), ("test_fpr", "False-positive rate, test"),
           ("test_fnr", "False-negative rate, test"))  # fmt: skip
+LEGEND = 120  # letters beside one another
 CHOSEN = {"loss": "Loss, verification (nats)", "auroc": "AUROC, verification"}
 
 
@@ -78,7 +79,9 @@ def _figure(found, choose_by):
     lines = list(dict.fromkeys(others))
     place, scale = _places(ticks)
     best = sweep.best(found, choose_by)
-    fig, axes = drawing.axes(860, 520, rows=2, columns=2, sharex=True)
+    columns = max(1, LEGEND // (4 + max(map(len, lines))))
+    rows = -(-len(lines) // columns) if len(lines) > 1 else 0
+    fig, axes = drawing.axes(860, 500 + 18 * rows, rows=2, columns=2, sharex=True)
     panels = ((f"verification_{choose_by}", CHOSEN[choose_by]), *PANELS)
     for ax, (name, title) in zip(np.ravel(axes), panels, strict=True):
         ax.set_xscale(scale or "linear")
@@ -98,7 +101,7 @@ def _figure(found, choose_by):
         ax.set_xlabel(across)
     if len(lines) > 1:
         marks = [drawing.mark(drawing.series(i), "o", line) for i, line in enumerate(lines)]
-        fig.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 4),
+        fig.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), columns),
                    frameon=False, labelcolor=drawing.MUTED, fontsize=9.5)  # fmt: skip
     return fig
 
