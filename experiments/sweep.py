@@ -3,7 +3,7 @@
 python -m experiments.sweep --config=configs/sweep.py --workdir=runs/sweep
 
 Finished runs are not repeated; an interrupted one resumes. Writes sweep.csv, sweep.png and
-sweep.html, and a workdir per run.
+sweep.html, and a workdir per run, which `experiments.predict` and `experiments.evaluate` take.
 """
 
 import importlib.util
@@ -41,7 +41,7 @@ def hyper_settings():
     """What `get_hyper(hyper)` of the config file returns.
 
     Raises:
-        ValueError: It is not defined, or sweeps a setting that the command line gives.
+        ValueError: It is not defined, is no list, or sweeps a setting that the command line gives.
     """
     from harmjax import hyper
 
@@ -53,6 +53,8 @@ def hyper_settings():
     if not hasattr(module, "get_hyper"):
         raise ValueError(f"{path} defines no get_hyper(hyper); configs/sweep.py shows one")
     settings = module.get_hyper(hyper)
+    if not (isinstance(settings, list) and all(isinstance(one, dict) for one in settings)):
+        raise ValueError(f"get_hyper of {path} returns {settings!r}: need a list of settings")
     given = config_flags.get_override_values(flag)
     twice = sorted(given.keys() & {key for setting in settings for key in setting})
     if twice:
