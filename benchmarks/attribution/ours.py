@@ -1,5 +1,6 @@
-"""harmjax's scorers, watched while a model travels; and training without what they suspect."""
+"""harmjax's scorers, watched while a model travels, and what they cost."""
 
+import collections
 import functools
 import time
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import itinerary, learner, models, scorers, types
+from benchmarks.attribution import retrained
+from harmjax import itinerary, learner, models, scorers
 from harmjax.federations import memory
-from harmjax.scorers import accumulate, combined
+from harmjax.scorers import accumulate, combined, traffic
 
 ERROR = {"verify": "error"}
 WATCHED = {  # row of the table: scorer and settings
@@ -27,33 +29,52 @@ TRIALS = {
     "with_without, error": ("with_without", ERROR),
     "error_rate": ("error_rate", {}),
 }
-COMBINED = ("alignment, error", "margin", "neighbours", "distance")
+COMBINED = {
+    "combined": ("alignment, error", "margin", "neighbours", "distance"),
+    "combined, retrained": ("influence, error", "out of sample", "neighbours", "distance"),
+}
 CYCLES, BATCH = 20, 16
 TRIED = (1, 2, 4)  # cycles before which the dear scorers look at everyone
 LEARNER = learner.learner(models.get("mlp")(hidden=(256,)), learner.published_schedule(1e-3, 0.1))
 
 
-def samples(image, label, centre) -> types.Samples:
-    return types.Samples(
-        jnp.asarray(image, jnp.float32),
-        jnp.asarray(label, jnp.int32),
-        jnp.asarray(centre, jnp.int32),
-        jnp.arange(len(label), dtype=jnp.uint32),
-    )
+def score(cell) -> dict:
+    """Harm [N] by every method, and its costs, as a dict: see `exchange.scores`.
 
-
-def score(cell):
-    """Mean harm [N] of every scorer over the cycles of one run, and its seconds, as a dict.
-
-    All families watch the same run, whose seconds are those of training and of all of them
-    together; `with_without` and `error_rate` look at everyone before three of the cycles, and their
-    seconds come on top.
+    All families watch the same run, cycle by cycle; harm is the mean over the cycles, and the
+    seconds are those of training and of all families together. `with_without` and `error_rate` look
+    at everyone before three of the cycles; their seconds come on top, as do those of the models
+    that are retrained for `out of sample`.
     """
-    train = samples(cell.x, cell.y, cell.centre)
-    held_out = samples(cell.vx, cell.vy, cell.held_centre)
-    model = _start(cell, train)
+    harms, seconds, passes = _run(cell)
+    began = time.perf_counter()
+    unseen = retrained.unseen(cell, LEARNER, CYCLES, BATCH)
+    retraining = time.perf_counter() - began
+    trained = unseen.asked * len(cell.y)
+    cost = collections.Counter(gradient=trained * CYCLES, forward=trained)
+    harms["out of sample"] = unseen.harm
+    seconds["out of sample"], passes["out of sample"] = retraining, cost
+    own = collections.Counter(gradient=CYCLES * len(cell.y))
+    for name, members in COMBINED.items():
+        harms[name] = combined.fuse({member: harms[member] for member in members})
+        seconds[name] = seconds["loss"] + ("out of sample" in members) * retraining
+        passes[name] = sum((passes[m] for m in members), collections.Counter())
+    found = {}
+    for name, harm in harms.items():
+        found |= {name: np.asarray(harm, float), f"{name}:seconds": seconds[name]}
+        total = passes[name] + (own if name != "out of sample" else collections.Counter())
+        found |= {f"{name}:{kind}": number for kind, number in total.items()}
+    return found
+
+
+def _run(cell):
+    """Harm, seconds and passes beside training, each by method, of what watches one run."""
+    train = retrained.samples(cell.x, cell.y, cell.centre)
+    held_out = retrained.samples(cell.vx, cell.vy, cell.held_centre)
+    model = LEARNER.init(jax.random.key(int(cell.seed)), train.image[:1])
     arguments = (model, train, held_out, _stops(cell, 0))
     watched, tries = _compiled(*_hashable(jax.eval_shape(lambda *a: a, *arguments)))
+    passes = _passes(*arguments)
     watching, trying = 0.0, dict.fromkeys(TRIALS, 0.0)
     tallies, tried = None, {name: [] for name in TRIALS}
     for cycle in range(CYCLES):
@@ -71,22 +92,27 @@ def score(cell):
         tallies = accumulate.add(tallies, jnp.arange(len(cell.y)), harms)
         jax.block_until_ready(tallies)
         watching += time.perf_counter() - began
-    gathered = accumulate.mean(tallies)
-    fused = combined.fuse({name: gathered[name] for name in COMBINED})
-    found = {**gathered, "combined": fused}
-    seconds = {f"{name}:seconds": watching for name in found}
-    for name in TRIALS:
-        found[name] = np.mean(tried[name], axis=0)
-        seconds[f"{name}:seconds"] = watching + trying[name]
-    return {name: np.asarray(value) for name, value in (found | seconds).items()}
+    harms = accumulate.mean(tallies) | {name: np.mean(tried[name], axis=0) for name in TRIALS}
+    seconds = {name: watching + trying.get(name, 0.0) for name in harms}
+    return harms, seconds, passes
 
 
-def accuracies(cell, masks, replicas: int = 3):
-    """Test accuracy [K] after training under every mask [K, N], mean over initialisations."""
-    train = samples(cell.x, cell.y, np.zeros_like(cell.centre))
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(int(cell.seed)), 9), replicas)
-    found = _trained(train, jnp.asarray(cell.tx), jnp.asarray(cell.ty), jnp.asarray(masks), keys)
-    return np.asarray(found).mean(axis=1)
+def _passes(model, train, held_out, stops) -> dict:
+    """Passes in samples beside training, by method."""
+    fed = memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512)
+    first = jax.tree.map(lambda x: x[0], stops)
+    number, held, visits = len(train.label), len(held_out.label), len(stops.cycle)
+    found = {}
+    for row, (name, options) in (WATCHED | TRIALS).items():
+        cost = collections.Counter()
+        for sent in traffic.exchanges(scorers.get(name)(**options), fed, model, first):
+            everyone = held if sent.step == "reference" else held * visits
+            asked = number if sent.centres == "one" else everyone
+            for kind in sent.passes:
+                cost[kind] += sent.times * asked
+        cycles = len(TRIED) if row in TRIALS else CYCLES
+        found[row] = collections.Counter({kind: cycles * n for kind, n in cost.items()})
+    return found
 
 
 def _hashable(shapes):
@@ -100,10 +126,6 @@ def _compiled(leaves, structure):
     shapes = jax.tree.unflatten(structure, leaves)
     tries = {name: _tried.lower(name, *shapes).compile() for name in TRIALS}
     return _watched.lower(*shapes).compile(), tries
-
-
-def _start(cell, train):
-    return LEARNER.init(jax.random.key(int(cell.seed)), train.image[:1])
 
 
 def _stops(cell, cycle):
@@ -136,24 +158,3 @@ def _tried(name, model, train, held_out, stops):
     scorer = scorers.get(scorer_name)(**options)
     reference = scorer.reference(fed, model, stops.cycle[0])
     return scorer.judge(scorers.survey(scorer, fed, model, stops, reference), reference)
-
-
-@jax.jit
-def _trained(train, image, label, masks, keys):
-    draw = itinerary.itinerary(np.zeros(train.label.shape, int), batch_size=BATCH)
-
-    def accuracy(mask, key):
-        fed = memory.memory(LEARNER, train, train, key)
-        number = len(mask)
-
-        def visit(model, stop):
-            return fed.learn(model, stop, (stop.ids < number).astype(jnp.float32))[0], None
-
-        def cycle(model, c):
-            return jax.lax.scan(visit, model, draw(key, mask, c))[0], None
-
-        model = LEARNER.init(key, train.image[:1])
-        model, _ = jax.lax.scan(cycle, model, jnp.arange(CYCLES))
-        return jnp.mean((LEARNER.logits(model, image) > 0) == (label == 1))
-
-    return jax.lax.map(lambda mask: jax.vmap(lambda key: accuracy(mask, key))(keys), masks)

@@ -35,7 +35,8 @@ def digits(seed):
 def cancer(seed):
     """Malignant against benign, 30 features of cell nuclei, dealt to ten sites."""
     bunch = datasets.load_breast_cancer()
-    return _standardised(_dealt(np.float32(bunch.data), 1 - bunch.target, (300, 100, 169), seed))
+    cell = _dealt(np.float32(bunch.data), 1 - bunch.target, (300, 100, 169), seed)
+    return _standardised(cell, cell.x.std(axis=0))
 
 
 def heart(seed):
@@ -62,6 +63,8 @@ VERIFICATION = {"clean": 0.0, "noisy": 0.2}  # share of verification labels that
 
 def planted(task: str, corruption: str, verification: str, seed: int) -> Cell:
     """The task with its harm; a bad site or sample is inverted (digits) or mislabelled.
+
+    Everyone gets the features less their training means, over one standard deviation of all.
 
     Args:
         task: Of TASKS.
@@ -91,7 +94,8 @@ def planted(task: str, corruption: str, verification: str, seed: int) -> Cell:
         x[corrupted] = 1 - x[corrupted]
     wrong = np.zeros(len(cell.vy), bool)
     wrong[rng.permutation(len(wrong))[: round(VERIFICATION[verification] * len(wrong))]] = True
-    return cell._replace(x=x, y=y, vy=np.where(wrong, 1 - cell.vy, cell.vy), corrupted=corrupted)
+    cell = cell._replace(x=x, y=y, vy=np.where(wrong, 1 - cell.vy, cell.vy), corrupted=corrupted)
+    return _standardised(cell, x.std())
 
 
 def _dealt(x, y, sizes, seed) -> Cell:
@@ -103,6 +107,6 @@ def _dealt(x, y, sizes, seed) -> Cell:
     return Cell(*pairs, centre, held_centre, np.zeros(sizes[0], bool), np.array(seed))
 
 
-def _standardised(cell: Cell) -> Cell:
-    mean, sd = cell.x.mean(axis=0), cell.x.std(axis=0)
+def _standardised(cell: Cell, sd) -> Cell:
+    mean = cell.x.mean(axis=0)
     return cell._replace(**{name: (getattr(cell, name) - mean) / sd for name in ("x", "vx", "tx")})

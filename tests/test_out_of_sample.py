@@ -1,0 +1,73 @@
+"""Harm by models that have not seen the sample, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from harmjax.counterfactual import out_of_sample
+
+
+def wrong(logit):
+    """Probability of class 1 where the label is 0."""
+    return 1 / (1 + math.exp(-logit))
+
+
+def test_by_hand():
+    masks = [[1, 0, 0], [0, 1, 0]]
+    logits = [[100.0, 2.0, -1.0], [3.0, 100.0, 0.5]]
+    found = out_of_sample.out_of_sample(masks, logits, [0, 1, 1])
+    by_hand = [wrong(3.0), wrong(-2.0), (wrong(1.0) + wrong(-0.5)) / 2]
+    np.testing.assert_allclose(found, np.array(by_hand) - 0.5)
+
+
+def test_a_sample_that_everyone_has_seen_is_not_judged():
+    found = out_of_sample.out_of_sample([[1, 0], [1, 0]], np.zeros((2, 2)), [0, 1])
+    np.testing.assert_array_equal(found, [np.nan, 0.0])
+
+
+@pytest.mark.parametrize(
+    "masks, logits, match",
+    [
+        ([[1, 0]], [[0.0, 0.0], [0.0, 0.0]], r"masks \(1, 2\), logits \(2, 2\)"),
+        ([[1, 0]], [[0.0, np.inf]], r"models \[0\] are not finite"),
+    ],
+)
+def test_wrong_input_says_so(masks, logits, match):
+    with pytest.raises(ValueError, match=match):
+        out_of_sample.out_of_sample(masks, logits, [0, 1])
+
+
+def nearest_mean(samples, labels):
+    """Logits of every sample by models that know one mean per class."""
+
+    def ask(masks):
+        asked.append(masks)
+        logits = []
+        for mask in masks:
+            one, two = (samples[(mask > 0) & (labels == k)].mean() for k in (0, 1))
+            logits.append((samples - (one + two) / 2) * (two - one))
+        return np.array(logits)
+
+    asked = []
+    return ask, asked
+
+
+def test_later_rounds_train_on_what_was_not_contradicted():
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    samples = 8.0 * labels + rng.normal(size=80)
+    flipped = rng.permutation(80)[:16]
+    labels[flipped] = 1 - labels[flipped]
+    ask, asked = nearest_mean(samples, labels)
+    found = out_of_sample.trusting(ask, labels, models=32, rounds=2)
+    first = out_of_sample.out_of_sample(asked[0], ask(asked[0]), labels)
+    assert found.asked == 64
+    np.testing.assert_array_equal(found.trusted, first <= 0)
+    assert not asked[1][:, first > 0].any() and asked[1][:, first <= 0].any()
+    assert set(np.argsort(-found.harm)[:16]) == set(flipped)
+
+
+def test_no_round_is_refused():
+    with pytest.raises(ValueError, match="rounds=0"):
+        out_of_sample.trusting(lambda masks: masks, [0, 1], rounds=0)
