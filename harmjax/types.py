@@ -61,6 +61,7 @@ class Classifier(NamedTuple):
     apply: Callable[..., Any]
     # (Variables, image[B, *S], weight[B], keys[B], train: bool)
     #   -> (logits[B], features[B, F], Variables)
+    # and, for `Learner.learn_along`, along=(direction, size[B]); see `models/along.py`
 
 
 class Counts(NamedTuple):
@@ -89,6 +90,8 @@ class Learner(NamedTuple):
     logits: Callable[..., Array]  # (Model, image[B, *S]) -> [B]
     features: Callable[..., Array]  # (Model, image[B, *S]) -> [B, F]
     rate: Callable[..., Array]  # cycle -> learning rate []
+    learn_along: Callable[..., tuple[Model, Array, Array]] | None = None
+    # (Model, Batch, weight[B], offered[B] bool, cycle, direction) -> (Model, loss [], slope [B])
 
 
 class Federation(NamedTuple):
@@ -121,6 +124,9 @@ class HarmScorer(NamedTuple):
     # (Federation, Model, Stop, Reference) -> Evidence[B]: instead of `measure`, where evidence
     # takes updates that are tried out at every centre
     passes: tuple[str, ...] = ("forward",)  # over a sample: 'forward' | 'gradient' | 'jvp'
+    learn: Callable[..., tuple[Model, Array, PyTree]] | None = None
+    # (Learner, Model, Batch, weight[B], offered[B] bool, cycle, Reference)
+    #   -> (Model, loss [], Evidence[B]): `Learner.learn` that measures in the same pass, or None
 
 
 class Travel(NamedTuple):

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from harmjax import types
+from harmjax.models import along as alongs
 from harmjax.models import conv, pool, tiles
 from harmjax.models import norm as norms
 
@@ -21,8 +22,10 @@ def classifier(module: nn.Module) -> types.Classifier:
         variables = module.init(key, image, weight, None, False)
         return types.Variables(variables["params"], variables.get("batch_stats", {}))
 
-    def apply(variables, image, weight, keys, train):
+    def apply(variables, image, weight, keys, train, along=None):
         tree = {"params": variables.params, "batch_stats": variables.batch_stats}
+        if along is not None:
+            tree["along"] = alongs.collection(*along)
         if not train:
             logits, features = module.apply(tree, image, weight, keys, False)
             return logits, features, variables
@@ -54,12 +57,14 @@ class Block(nn.Module):
         shape = (*(self.side,) * (x.ndim - 2), x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        bias = alongs.vector(self, "bias", bias)
         layer = norms.layer(self.norm, "norm", self.momentum)
         if self.pooled and tiles.suits(x.shape, kernel.shape):
-            x = tiles.convolve(x, kernel)  # [window, channel, B, ...]
+            # [window, channel, B, ...]
+            x = alongs.product(tiles.convolve, self, x, kernel, batch=2)
             affine = layer(x, bias, weight, train, batch=2, channel=1)
             return tiles.channels_last(nn.relu(_pooled_affine(pool.max_windows, x, *affine))[0])
-        x = conv.convolve(x, kernel)
+        x = alongs.product(conv.convolve, self, x, kernel)
         affine = layer(x, bias, weight, train)
         return nn.relu(_pooled_affine(pool.max_pool if self.pooled else lambda x: x, x, *affine))
 
@@ -69,11 +74,23 @@ def _pooled_affine(pool_fn, x, factor, shift):
     return (pool_fn(x * sign.astype(x.dtype)) * (factor * sign) + shift).astype(x.dtype)
 
 
+class Dense(nn.Module):
+    """A dense layer with bias, in its input's dtype: `x` [B, I] to [B, units]."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, x: types.Array) -> types.Array:
+        shape = (x.shape[-1], self.units)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.units,))
+        bias = alongs.vector(self, "bias", bias).astype(x.dtype)
+        return alongs.product(jnp.matmul, self, x, kernel) + bias
+
+
 def head(x: types.Array) -> types.Array:
     """One float32 logit per sample: a dense layer on features [B, F], inside a compact module."""
-    return nn.Dense(1, kernel_init=nn.initializers.glorot_uniform(), name="head")(
-        x.astype(jnp.float32)
-    )[:, 0]
+    return Dense(1, name="head")(x.astype(jnp.float32))[:, 0]
 
 
 def scaled(channels: int, width: float) -> int:

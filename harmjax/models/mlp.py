@@ -59,12 +59,7 @@ class _Mlp(nn.Module):
     def __call__(self, image, weight, keys, train):
         x = image.reshape(image.shape[0], -1).astype(self.dtype)
         for number, units in enumerate(self.hidden, 1):
-            x = nn.Dense(
-                linen.scaled(units, self.width),
-                dtype=self.dtype,
-                kernel_init=nn.initializers.glorot_uniform(),
-                name=f"dense_{number}",
-            )(x)
+            x = linen.Dense(linen.scaled(units, self.width), name=f"dense_{number}")(x)
             layer = norms.layer(self.norm, f"norm_{number}", self.momentum)
             factor, shift = layer(x, jnp.zeros(x.shape[-1]), weight, train)
             x = nn.relu(x * factor + shift).astype(x.dtype)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import types
+from harmjax.models import along
 
 MOMENTUM = 0.99
 EPSILON = 1e-3
@@ -28,9 +29,8 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x, offset, weight, train, batch=0, channel=-1):
-        size = offset.shape
-        scale = self.param("scale", nn.initializers.ones, size)
-        bias = self.param("bias", nn.initializers.zeros, size)
+        size = offset.shape[-1:]
+        scale, bias = _affine(self, size)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, size)
         running_var = self.variable("batch_stats", "var", jnp.ones, size)
         if not train:
@@ -40,6 +40,7 @@ class BatchNorm(nn.Module):
         mean, var = weighted_moments(*moments(x, batch, channel), weight)
         if not self.is_initializing():
             step = jnp.where(weight.sum() > 0, 1 - self.momentum, 0.0)
+            offset = offset.reshape(-1, *size)[0]  # the same for all samples
             running_mean.value += step * (mean + offset - running_mean.value)
             running_var.value += step * (var - running_var.value)
         factor = scale * jax.lax.rsqrt(var + EPSILON)
@@ -57,9 +58,8 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x, offset, weight, train, batch=0, channel=-1):
         del weight, train
-        (size,) = offset.shape
-        scale = self.param("scale", nn.initializers.ones, (size,))
-        bias = self.param("bias", nn.initializers.zeros, (size,))
+        size = offset.shape[-1]
+        scale, bias = _affine(self, (size,))
         mean, var = moments(x, batch, channel)
         grouped = (mean + offset).reshape(len(mean), math.gcd(size, min(8, max(1, size // 8))), -1)
         centre = grouped.mean(-1, keepdims=True)
@@ -81,13 +81,19 @@ class Identity(nn.Module):
         return _spread(factor, x, batch, channel), _spread(offset, x, batch, channel)
 
 
+def _affine(module, shape):
+    scale = module.param("scale", nn.initializers.ones, shape)
+    bias = module.param("bias", nn.initializers.zeros, shape)
+    return along.vector(module, "scale", scale), along.vector(module, "bias", bias)
+
+
 def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.Module:
     """A normalisation layer, in the form that can be applied after pooling.
 
     It is called with (x, offset, weight, train, batch=0, channel=-1): `x` of any layout with the
-    axes of its samples and channels, the `offset` [C] still to be added to it (a bias), `weight`
-    [B]. It returns (factor, shift) that broadcast to `x`: `x * factor + shift` is `x + offset`
-    normalised.
+    axes of its samples and channels, the `offset` [C] or [B, C] still to be added to it (a bias),
+    `weight` [B]. It returns (factor, shift) that broadcast to `x`: `x * factor + shift` is
+    `x + offset` normalised.
 
     Args:
         kind: `'batch'`, `'group'` or `'none'`.
