@@ -36,8 +36,9 @@ def main():
     for peer in arguments.peers:
         run_peer(peer, cells, scores / peer)
     versions = {"harmjax": harmjax.__version__} | {peer: version(peer) for peer in arguments.peers}
+    device = f"{jax.devices()[0].platform}, {os.cpu_count()} cores"
     rows = [
-        [*row, versions.get(row[0], ""), machine()]
+        [*row, versions.get(row[0], ""), device]
         for row in evaluate(chosen, scores, arguments.workdir, arguments.progress)
         if row[0] in ("", *versions)
     ]
@@ -122,6 +123,9 @@ def evaluate(chosen, scores, workdir, progress) -> list[list]:
             for path in sorted(scores.glob(f"*/{name}.npz"))
             for method, scored in exchange.scores(path).items()
         }
+        ours_found = {m: scored for (library, m), scored in found.items() if library == "harmjax"}
+        combinations = ours.combinations(ours_found)
+        found |= {("harmjax", method): scored for method, scored in combinations.items()}
         harms = {method: harm for method, (harm, _) in found.items()}
         accuracy = accuracies(cell, harms, workdir / "accuracies" / f"{name}.npz")
         masks, losses = subsets(cell, key, workdir / "subsets")

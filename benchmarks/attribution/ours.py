@@ -54,21 +54,30 @@ def score(cell) -> dict:
     cost = collections.Counter(gradient=trained * CYCLES, forward=trained)
     harms["out of sample"] = unseen.harm
     seconds["out of sample"], passes["out of sample"] = retraining, cost
-    own = collections.Counter(gradient=CYCLES * len(cell.y))
-    for name, members in COMBINED.items():
-        harms[name] = combined.fuse({member: harms[member] for member in members})
-        seconds[name] = seconds["loss"] + ("out of sample" in members) * retraining
-        passes[name] = sum((passes[m] for m in members), collections.Counter())
     found = {}
     for name, harm in harms.items():
         found |= {name: np.asarray(harm, float), f"{name}:seconds": seconds[name]}
-        total = passes[name] + (own if name != "out of sample" else collections.Counter())
-        found |= {f"{name}:{kind}": number for kind, number in total.items()}
+        found |= {f"{name}:{kind}": number for kind, number in passes[name].items()}
     return found
 
 
+def combinations(found) -> dict:
+    """Method -> (harm [N], its costs) of the combinations of what `score` has found, likewise."""
+    combinations = {}
+    for name, members in COMBINED.items():
+        costs = [collections.Counter(found[member][1]) for member in members]
+        watching = [c for member, c in zip(members, costs, strict=True) if member in WATCHED]
+        total = sum(costs, collections.Counter())
+        spare = len(watching) - 1  # they watch one run
+        total["seconds"] -= spare * watching[0]["seconds"]
+        total["gradient"] -= spare * CYCLES * len(found[members[0]][0])
+        harm = combined.fuse({member: found[member][0] for member in members})
+        combinations[name] = np.asarray(harm, float), dict(total)
+    return combinations
+
+
 def _run(cell):
-    """Harm, seconds and passes beside training, each by method, of what watches one run."""
+    """Harm, seconds and passes, each by method, of what watches one run."""
     train = retrained.samples(cell.x, cell.y, cell.centre)
     held_out = retrained.samples(cell.vx, cell.vy, cell.held_centre)
     model = LEARNER.init(jax.random.key(int(cell.seed)), train.image[:1])
@@ -98,7 +107,7 @@ def _run(cell):
 
 
 def _passes(model, train, held_out, stops) -> dict:
-    """Passes in samples beside training, by method."""
+    """Passes in samples, training included, by method."""
     fed = memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512)
     first = jax.tree.map(lambda x: x[0], stops)
     number, held, visits = len(train.label), len(held_out.label), len(stops.cycle)
@@ -112,6 +121,7 @@ def _passes(model, train, held_out, stops) -> dict:
                 cost[kind] += sent.times * asked
         cycles = len(TRIED) if row in TRIALS else CYCLES
         found[row] = collections.Counter({kind: cycles * n for kind, n in cost.items()})
+        found[row]["gradient"] += CYCLES * number
     return found
 
 

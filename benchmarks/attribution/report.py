@@ -37,7 +37,8 @@ def by_cell(rows, column) -> dict:
 def comparison(rows) -> list[list]:
     """A row per task, corruption and verification: COMPARED.
 
-    The best method of a kind is that with the largest mean over the seeds, found on these seeds.
+    The best method of a kind is that with the largest mean over the seeds, found on these seeds;
+    methods with fewer seeds than others are left out.
     `ahead` is the best peer less harmjax's best, mean over the seeds that both have; `sd` is the
     standard deviation of that difference; `behind` names the kinds of which `ahead` exceeds it.
     """
@@ -50,7 +51,14 @@ def comparison(rows) -> list[list]:
             if cell in seen and library:
                 kind, name = _kind(library, method)
                 kinds[kind][name] = seen[cell]
-        best = {k: max(some.items(), key=lambda s: _mean(s[1])) for k, some in kinds.items()}
+        most = max(len(seeds) for some in kinds.values() for seeds in some.values())
+        kinds = {
+            kind: {name: seeds for name, seeds in some.items() if len(seeds) == most}
+            for kind, some in kinds.items()
+        }
+        best = {
+            k: max(some.items(), key=lambda s: _mean(s[1])) for k, some in kinds.items() if some
+        }
         if len(best) < 3:
             continue
         peer, seeds = best["peer"]

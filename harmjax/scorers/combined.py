@@ -11,6 +11,7 @@ SHARED = {  # settings that are handed on, and to whom
     "verify": ("alignment", "influence", "with_without"),
     "derivative": ("alignment", "influence"),
 }
+SQUARED = ("distance",)
 
 
 def combined(
@@ -20,13 +21,16 @@ def combined(
     derivative: str = "jvp",
     floor: float = -1.0,
     ceiling: float = 10.0,
+    squared: Sequence[str] = SQUARED,
 ) -> types.HarmScorer:
     """A scorer that adds up how unusual a sample is among the samples judged together.
 
-    Each family's harm becomes `(harm - median) / (1.4826 MAD)`, cut to [floor, ceiling], and these
-    are added. The median and the median absolute deviation are those of the bulk, so that up to
-    half of the samples may be harmful. The floor keeps a family that finds nothing from excusing
-    what another has found; the ceiling keeps one family from deciding alone. Judge the evidence of
+    Each family's harm becomes `z = (harm - median) / (1.4826 MAD)`, cut to [floor, ceiling], and
+    these are added. The median and the median absolute deviation are those of the bulk, so that up
+    to half of the samples may be harmful. The floor keeps a family that finds nothing from excusing
+    what another has found; the ceiling keeps one family from deciding alone. Margins, losses and
+    gradients have heavy tails, where z deviations say about z. Log-distances have none: theirs say
+    what a normal deviate would, `max(z, 0)^2 / 2` nats, without a ceiling. Judge the evidence of
     the whole cohort: among the samples of one stop, the numbers mean little. Over several cycles,
     average each family's harm first, then `fuse`.
 
@@ -36,6 +40,7 @@ def combined(
         derivative: 'jvp' or 'difference', for those that differentiate: see `alignment`.
         floor: Robust standard deviations.
         ceiling: Robust standard deviations.
+        squared: Families without heavy tails.
 
     Raises:
         ValueError: No family, or an unknown one.
@@ -72,7 +77,7 @@ def combined(
 
     def judge(evidence, reference):
         harms = {n: member.judge(evidence, reference[n]) for n, member in members.items()}
-        return fuse(harms, floor=floor, ceiling=ceiling)
+        return fuse(harms, floor=floor, ceiling=ceiling, squared=squared)
 
     return types.HarmScorer(
         reference,
@@ -83,15 +88,26 @@ def combined(
     )
 
 
-def fuse(harms, *, floor: float = -1.0, ceiling: float = 10.0):
+def fuse(harms, *, floor: float = -1.0, ceiling: float = 10.0, squared: Sequence[str] = SQUARED):
     """The combined harm [N] of several families' harms, such as their means over many cycles.
 
     Args:
         harms: Family name -> [N], NaN where not known.
         floor: As in `combined`.
         ceiling: As in `combined`.
+        squared: As in `combined`.
+
+    Example:
+        >>> harm = jnp.array([-1.0, 0.0, 1.0, 8.0])
+        >>> fuse({'distance': harm}).astype(int).tolist()
+        [0, 0, 0, 12]
     """
-    return sum(jnp.clip(unusual(harm), floor, ceiling) for harm in harms.values())
+
+    def weighed(name, harm):
+        z = unusual(harm)
+        return jnp.maximum(z, 0) ** 2 / 2 if name in squared else jnp.clip(z, floor, ceiling)
+
+    return sum(weighed(name, harm) for name, harm in harms.items())
 
 
 def unusual(values):
