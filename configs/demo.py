@@ -4,7 +4,7 @@ python -m experiments.make_cohort --config=configs/demo.py --workdir=runs/demo/c
 python -m experiments.detect --config=configs/demo.py --workdir=runs/demo
 """
 
-from configs import defaults
+from harmjax import defaults
 
 
 def get_config(arg=""):

@@ -3,7 +3,7 @@
 python -m experiments.train --config=configs/heart.py --workdir=runs/heart
 """
 
-from configs import defaults
+from harmjax import defaults
 
 
 def get_config(arg=""):

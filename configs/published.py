@@ -10,7 +10,7 @@ python -m experiments.make_cohort --config=configs/published.py:runlocal --workd
 python -m experiments.train --config=configs/published.py:runlocal --workdir=runs/local
 """
 
-from configs import defaults
+from harmjax import defaults
 
 
 def get_config(arg=""):

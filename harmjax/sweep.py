@@ -61,7 +61,7 @@ def sweep(
             that are unknown. Later: settings or data that cannot work.
     """
     if "sweep" not in config:
-        raise ValueError("no group sweep: start from configs/defaults.py")
+        raise ValueError("no group sweep: start from harmjax/defaults.py")
     for name, known in (("choose_by", CHOOSE_BY), ("replicas", REPLICAS)):
         if config.sweep[name] not in known:
             raise ValueError(f"sweep.{name}={config.sweep[name]!r}; known: {', '.join(known)}")

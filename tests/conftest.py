@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from configs import defaults
+from harmjax import defaults
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path.cwd() / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import defaults
-from harmjax import detection, metrics, sweep_jobs, tables, training
+from harmjax import defaults, detection, metrics, sweep_jobs, tables, training
 from harmjax.report import detection as page
 
 

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from configs import defaults
 from configs import sweep as example
 from harmjax import (
+    defaults,
     hyper,
     metrics,
     phases,

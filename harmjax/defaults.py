@@ -84,6 +84,13 @@ def get_config() -> ml_collections.ConfigDict:
     published.threshold = 0.02  # tolerated rise of an error rate per sample tried
     published.revisit_after = 2  # cycles
     published.swap_denominators = False  # the authors' quirk: FP / positives, FN / negatives
+    policy.screen = screen = ml_collections.ConfigDict()
+    screen.alpha = 0.01  # expected fraction of good training samples that are eliminated
+    screen.families = ("margin", "appearance")  # of evidence: files of harmjax/scorers
+    screen.false_share = 0.5  # of what is eliminated, that may be expected to be good
+    screen.examine_every = 2  # cycles
+    screen.soft = 0.0  # samples with a p-value below this weigh less; 0 for weights of 0 and 1
+    screen.centres = True  # test centres as groups
 
     config.detect = detect = ml_collections.ConfigDict()  # what experiments.detect compares
     detect.scenarios = ("none", "centres", "singles")
