@@ -15,7 +15,7 @@ from harmjax import metrics, tables, types
 
 DECISIONS = (
     *("cycle", "stop", "centre", "kind", "subjects", "tp", "fp", "tn", "fn", "fpr", "fnr"),
-    *("reference_fpr", "reference_fnr", "allowed", "accepted"),
+    *("reference_fpr", "reference_fnr", "allowed", "accepted", "p_value"),
 )
 METRICS = ("cycle", "split", "group", *metrics.Metrics._fields)
 FORWARD_EQUIVALENTS = {"forward": 1, "gradient": 3, "jvp": 2}
@@ -30,7 +30,8 @@ def error_rates(counts: types.Counts) -> tuple[float, float]:
 def baseline_row(cycle: int, counts: types.Counts) -> list:
     """The row of decisions.csv that sets the first reference."""
     numbers = [int(c) for c in counts]
-    return [cycle, None, "", "baseline", "", *numbers, *error_rates(counts), None, None, None, 1]
+    rates = error_rates(counts)
+    return [cycle, None, "", "baseline", "", *numbers, *rates, None, None, None, 1, None]
 
 
 def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> list[list]:
@@ -47,10 +48,10 @@ def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> li
     """
     stops, trail, closing = jax.device_get((stops, trail, closing))
     rows = []
-    for stop, row in np.argwhere(_verified(trail)):
+    for stop, row in np.argwhere(_decided(trail)):
         one = jax.tree.map(lambda x: x[stop, row], trail)  # noqa: B023
         rows.append(_row(cycle, int(stop), centres[stops.centre[stop]], one, names))
-    for row in np.flatnonzero(_verified(closing)):
+    for row in np.flatnonzero(_decided(closing)):
         one = jax.tree.map(lambda x: x[row], closing)  # noqa: B023
         where = centres[centre_of[one.ids[one.ids < len(names)][0]]]
         rows.append(_row(cycle, None, where, one, names))
@@ -58,16 +59,22 @@ def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> li
 
 
 def _verified(trail):
-    return (trail.kind != types.NO_TRIAL) & (trail.kind != types.UNVERIFIED)
+    return np.isin(trail.kind, types.VERIFIED)
+
+
+def _decided(trail):
+    return np.isin(trail.kind, (*types.VERIFIED, *types.JUDGED))
 
 
 def _row(cycle, stop, centre, one, names) -> list:
     subjects = ";".join(names[i] for i in one.ids if i < len(names))
-    numbers = [int(c) for c in one.counts]
-    rates = [*error_rates(one.counts), *error_rates(one.reference)]
-    allowed = round(float(one.allowed), 6)
+    numbers = [*(int(c) for c in one.counts), *error_rates(one.counts)]
+    compared = [None, None, None]
+    if int(one.kind) in types.VERIFIED:
+        compared = [*error_rates(one.reference), round(float(one.allowed), 6)]
     kind = types.TRIAL_KINDS[int(one.kind)]
-    return [cycle, stop, centre, kind, subjects, *numbers, *rates, allowed, int(one.accepted)]
+    verdict = [int(one.accepted), float(one.p_value)]
+    return [cycle, stop, centre, kind, subjects, *numbers, *compared, *verdict]
 
 
 def metric_rows(cycle, split, logits, labels, groups) -> list[list]:
@@ -86,24 +93,44 @@ def metric_rows(cycle, split, logits, labels, groups) -> list[list]:
     ]
 
 
-def cost_entry(phase, cycle, trail, closing, num_samples, num_held_out, num_centres, model_bytes):
-    """What one cycle cost, from its trail: passes in samples and bytes that left centres.
+def cost_entry(
+    phase, cycle, record, scoring, num_samples, num_held_out, num_centres, model_bytes
+) -> dict:
+    """What one cycle cost: passes in samples, and bytes that left centres.
 
     Every trial is one local update, whose model leaves the centre; a verified one also asks every
-    centre for four integers. Without verification the model leaves once per stop.
+    centre for four integers. Without verification the model leaves once per stop. A policy that
+    scores does so once over the samples of every stop, and at all centres once a cycle.
+
+    Args:
+        phase: Of the run.
+        cycle: The cycle.
+        record: (stops, trail of the stops, trail of the close).
+        scoring: Passes over each sample met, and over each held-out scan; see
+            `types.QualityControl`.
+        num_samples: N.
+        num_held_out: M.
+        num_centres: With held-out scans.
+        model_bytes: Of one model.
     """
-    trail, closing = jax.device_get((trail, closing))
+    stops, *trails = jax.device_get(record)
     learned, verified, trials = 0, 0, 0
-    for part in (trail, closing):
-        tried = part.kind != types.NO_TRIAL
+    for part in trails:
+        tried = np.isin(part.kind, (*types.VERIFIED, types.UNVERIFIED))
         learned += int(((part.ids < num_samples) & tried[..., None]).sum())
         verified += int(_verified(part).sum())
         trials += int(tried.sum())
+    met = int((stops.ids < num_samples).sum())
+    score = {
+        kind: met * scoring[0].count(kind) + num_held_out * scoring[1].count(kind)
+        for kind in FORWARD_EQUIVALENTS
+    }
     return {
         "phase": phase,
         "cycle": cycle,
         "gradient": learned,
         "forward": verified * num_held_out,
+        "score": score,
         "verifications": verified,
         "model_bytes": trials * model_bytes,
         "count_bytes": verified * num_centres * 16,
@@ -113,24 +140,30 @@ def cost_entry(phase, cycle, trail, closing, num_samples, num_held_out, num_cent
 def summarise_cost(entries) -> dict:
     """The content of cost.json: totals of the phases warm-up, train, verify and score, and cycles.
 
-    Training and verification run in one program, so their seconds are under `train`.
+    Training, verification and scoring run in one program, so their seconds are under `train`.
     """
     warm = [e for e in entries if e["phase"] == "warmup"]
     rest = [e for e in entries if e["phase"] != "warmup"]
 
     def phase(of, gradient, forward, timed):
+        passes = {
+            "gradient": sum(e["gradient"] for e in of) if gradient else 0,
+            "forward": sum(e["forward"] for e in of) if forward else 0,
+        }
         return _phase(
-            gradient=sum(e["gradient"] for e in of) if gradient else 0,
-            forward=sum(e["forward"] for e in of) if forward else 0,
+            passes,
             seconds=sum(e["seconds"] for e in of) if timed else 0.0,
             num_bytes=sum(e["model_bytes"] * gradient + e["count_bytes"] * forward for e in of),
         )
 
+    score = {
+        kind: sum(e.get("score", {}).get(kind, 0) for e in rest) for kind in FORWARD_EQUIVALENTS
+    }
     phases = {
         "warm-up": phase(warm, True, False, True),
         "train": phase(rest, True, False, True),
         "verify": phase(rest, False, True, False),
-        "score": phase([], False, False, False),
+        "score": _phase(score, 0.0, 0),
     }
     return {"phases": phases, "forward_equivalents": FORWARD_EQUIVALENTS, "cycles": list(entries)}
 
@@ -141,14 +174,18 @@ def read_cost(path) -> list[dict]:
     return json.loads(path.read_text(encoding="utf-8"))["cycles"] if path.exists() else []
 
 
-def _phase(gradient, forward, seconds, num_bytes) -> dict:
-    passes = {"forward": forward, "gradient": gradient, "jvp": 0}
-    equivalents = sum(FORWARD_EQUIVALENTS[kind] * number for kind, number in passes.items())
+def _phase(passes, seconds, num_bytes) -> dict:
+    passes = {kind: passes.get(kind, 0) for kind in FORWARD_EQUIVALENTS}
     return passes | {
-        "forward_equivalents": equivalents,
+        "forward_equivalents": equivalents(passes),
         "seconds": round(seconds, 3),
         "bytes": num_bytes,
     }
+
+
+def equivalents(passes) -> int:
+    """Forward-equivalents of a dictionary of passes."""
+    return sum(weight * passes.get(kind, 0) for kind, weight in FORWARD_EQUIVALENTS.items())
 
 
 def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupted, kind) -> None:
@@ -166,14 +203,17 @@ def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupte
         kind: [N] str, the harm planted, '' where none.
     """
     verdicts = jax.device_get(verdicts)
-    header = ["subject", "centre", "label", "harm", "p_value", "mask", "verdict", "cycle"]
+    header = ["subject", "centre", "label", "harm", *verdicts.evidence]
+    header += ["p_value", "mask", "verdict", "cycle"]
     header += [] if corrupted is None else ["corrupted", "kind"]
     rows = []
     for i, name in enumerate(names):
         verdict = "eliminated" if verdicts.eliminated[i] else "kept"
         verdict = "pending" if verdicts.pending[i] else verdict
         cycle = int(verdicts.cycle[i]) if verdicts.cycle[i] >= 0 else None
-        row = [name, centres[centre_of[i]], int(labels[i]), float(verdicts.harm[i]), None]
+        row = [name, centres[centre_of[i]], int(labels[i]), float(verdicts.harm[i])]
+        row += [float(evidence[i]) for evidence in verdicts.evidence.values()]
+        row += [None if verdicts.p_value is None else float(verdicts.p_value[i])]
         row += [float(mask[i]), verdict, cycle]
         rows.append(row + ([] if corrupted is None else [int(corrupted[i]), kind[i]]))
     tables.write(path, header, rows)

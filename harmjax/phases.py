@@ -83,7 +83,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
             began = time.perf_counter()
             traveller, record = _cycle(run, program, traveller, cycle, bar)
             seconds = time.perf_counter() - began
-            _write_cycle(run, phase, cycle, traveller, record, seconds, log)
+            _write_cycle(run, phase, cycle, policy, traveller, record, seconds, log)
             checkpoints.save(folder, checkpoints.name(phase, cycle), traveller)
             if train.keep_checkpoints == "last":
                 checkpoints.prune(folder, phase, cycle)
@@ -92,6 +92,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
 
 def _cycle(run: Run, program: programs.Program, traveller, cycle, bar):
     """The traveller after one cycle, and (stops, trail of the stops, trail of the close)."""
+    traveller = program.open(traveller, cycle)
     stops = program.stops(traveller, cycle)
     size, trails = program.stops_per_call, []
     for first in range(0, len(stops.cycle), size):
@@ -135,13 +136,13 @@ def _show(run, bar, cycle, traveller, stops, trail):
         return
     shown = {"cycle": cycle, "centre": run.study.centres[int(stops.centre[-1])]}
     kind = np.asarray(trail.kind)
-    verified = np.argwhere((kind != types.NO_TRIAL) & (kind != types.UNVERIFIED))
-    if len(verified):
-        counts = jax.tree.map(lambda x: x[tuple(verified[-1])], trail.counts)
+    decided = np.argwhere(np.isin(kind, (*types.VERIFIED, *types.JUDGED)))
+    if len(decided):
+        counts = jax.tree.map(lambda x: x[tuple(decided[-1])], trail.counts)
         rates = logbook.error_rates(counts)
         shown |= {"fpr": f"{rates[0]:.2f}", "fnr": f"{rates[1]:.2f}"}
-        state = traveller.state
-        shown["suspects"] = int(np.sum(np.asarray(state.suspected) >= 0))
+    if hasattr(traveller.state, "suspected"):
+        shown["suspects"] = int(np.sum(np.asarray(traveller.state.suspected) >= 0))
     bar.set_postfix(shown)
 
 
@@ -156,7 +157,7 @@ def _open_log(run, phase, metrics_file, last) -> Log:
     )
 
 
-def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
+def _write_cycle(run: Run, phase, cycle, policy, traveller, record, seconds, log: Log):
     study = run.study
     stops, trail, closing = record
     if phase == "control":
@@ -177,8 +178,8 @@ def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
     entry = logbook.cost_entry(
         phase,
         cycle,
-        trail,
-        closing,
+        record,
+        policy.scoring,
         num_samples=len(study.names),
         num_held_out=len(held_out.label),
         num_centres=len(np.unique(held_out.centre)),

@@ -18,6 +18,7 @@ FEDERATIONS = {"memory": memory.memory, "stepwise": stepwise.stepwise, "stream":
 class Program(NamedTuple):
     """What the loop over cycles calls."""
 
+    open: Callable  # (Travel, cycle) -> Travel
     stops: Callable  # (Travel, cycle) -> Stop [T], T a multiple of stops_per_call
     visits: Callable  # (Travel, Stop [stops_per_call]) -> (Travel, Trail [stops_per_call, R])
     close: Callable  # (Travel, cycle) -> (Travel, Trail [R])
@@ -76,7 +77,7 @@ def program(
 
     @jax.jit
     def stops(state, number):
-        drawn = draw(key_itinerary, policy.mask(state, number), number)
+        drawn = draw(key_itinerary, travel.visited(policy, state, number), number)
         return _padded(drawn, -num_stops % stops_per_call, len(centre))
 
     if federation == "memory":
@@ -96,7 +97,12 @@ def program(
         def compiled(step):
             return functools.partial(step, data)
 
+    def unopened(traveller, number):
+        return traveller
+
+    opened = compiled(lambda data, *args: policy.open(fed(data), *args))
     return Program(
+        open=opened if policy.open is not None else unopened,
         stops=lambda traveller, number: stops(traveller.state, number),
         visits=compiled(lambda data, *args: rounds(fed(data), policy, *args)),
         close=compiled(lambda data, *args: policy.close(fed(data), *args)),

@@ -7,7 +7,7 @@ sums over batches and centres, so nothing about a single scan leaves a centre.
 import jax
 import jax.numpy as jnp
 
-from harmjax import losses, types
+from harmjax import descriptors, losses, types
 
 EVERY_CENTRE = ("counts",)  # anything finer is asked only of centres with enough scans
 FORWARD, GRADIENT, JVP = "forward", "gradient", "jvp"
@@ -20,6 +20,7 @@ PASSES = {  # what one held-out scan costs
     "hessian_product": (GRADIENT, GRADIENT),
     "gauss_newton_product": (JVP, GRADIENT),
     "feature_moments": (FORWARD,),
+    "appearance_moments": (),
     "nearest_feature_sums": (FORWARD,),
 }
 
@@ -98,6 +99,14 @@ def feature_moments(learner: types.Learner, model, batch, weight):
     members = jax.nn.one_hot(batch.label, 2) * weight[:, None]
     second = jnp.einsum("b,bf,bg->fg", weight, features, features)
     return jnp.sum(members, axis=0), members.T @ features, second
+
+
+def appearance_moments(learner: types.Learner, model, batch, weight):
+    """Number of scans, and sums of their descriptors [D] and of x x^T [D, D]; no model is run."""
+    del learner, model
+    described = jax.vmap(descriptors.describe)(batch.image)
+    second = jnp.einsum("b,bd,be->de", weight, described, described)
+    return jnp.sum(weight), weight @ described, second
 
 
 def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototypes):

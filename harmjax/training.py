@@ -5,6 +5,7 @@ under the policy. `delivery` starts from the warm-up again and trains on the mas
 ended with.
 """
 
+import inspect
 import pathlib
 from typing import NamedTuple
 
@@ -33,20 +34,25 @@ class Outcome(NamedTuple):
     """What a run ends with."""
 
     model: types.Model  # delivered
-    mask: np.ndarray  # [N] bool, what it was trained on
+    mask: np.ndarray  # [N] bool or weights, what it was trained on
     verdicts: types.Verdicts
     metrics: metrics.Metrics  # of the delivered model on the test split
     cost: dict  # content of cost.json
 
 
-def build_learner(config) -> types.Learner:
+def build_learner(config, classifier: types.Classifier | None = None) -> types.Learner:
     """The learner that a config describes.
+
+    Args:
+        config: See `configs/`.
+        classifier: Takes the place of `config.model`.
 
     Raises:
         ValueError: Unknown model, or settings that it does not take.
     """
-    settings = dict(config.model)
-    classifier = _built("model", models.get(settings.pop("name")), settings)
+    if classifier is None:
+        settings = dict(config.model)
+        classifier = _built("model", models.get(settings.pop("name")), settings)
     train = config.train
     again = train.restart_schedule
     restart = train.warmup_cycles + again if again >= 0 else None
@@ -67,32 +73,38 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
             f"{config.train.topology!r} does not allow; use 'travelling', or one of {UNVERIFYING}"
         )
     factory = policies.get(name)
-    if name == "none":
-        policy = factory()
-    elif name == "oracle":
-        policy = factory(corrupted=study.corrupted)
-    else:
-        settings = dict(config.policy.get(name, {}), max_batch=config.train.batch_size)
-        policy = _built(f"policy.{name}", factory, settings)
-    return overruled(policy, study)
+    offered = {
+        "corrupted": study.corrupted,
+        "keep": study.keep,
+        "max_batch": config.train.batch_size,
+    }
+    taken = inspect.signature(factory).parameters
+    settings = dict(config.policy.get(name, {}))
+    settings |= {key: value for key, value in offered.items() if key in taken}
+    return overruled(_built(f"policy.{name}", factory, settings), study)
 
 
 def overruled(policy: types.QualityControl, study: preparation.Study) -> types.QualityControl:
     """The policy, except that a person's word decides about the samples it names."""
 
     def mask(state, cycle):
-        return (policy.mask(state, cycle) | study.keep) & ~study.drop
+        weight = policy.mask(state, cycle)
+        return jnp.where(study.drop, 0, jnp.where(study.keep, 1, weight)).astype(weight.dtype)
 
-    return policy._replace(mask=mask)
+    def visited(state, cycle):
+        return (policy.visited(state, cycle) | study.keep) & ~study.drop
+
+    return policy._replace(mask=mask, visited=visited if policy.visited is not None else None)
 
 
-def train(config, workdir, *, study=None, warmup=None, progress=True) -> Outcome:
+def train(config, workdir, *, study=None, classifier=None, warmup=None, progress=True) -> Outcome:
     """Runs or resumes one experiment and returns its outcome.
 
     Args:
         config: See `configs/`.
         workdir: Folder of this run.
         study: Samples that are at hand already; by default prepared from `config.data`.
+        classifier: Takes the place of `config.model`.
         warmup: The workdir of another run to take the warm-up checkpoint from, so that several
             policies start from the same model.
         progress: Whether to draw progress bars.
@@ -102,7 +114,7 @@ def train(config, workdir, *, study=None, warmup=None, progress=True) -> Outcome
         FloatingPointError: The loss is not finite; names cycle, centre and stop.
     """
     workdir = pathlib.Path(workdir)
-    lrn = build_learner(config)
+    lrn = build_learner(config, classifier)
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     policy = build_policy(config, study)
@@ -194,7 +206,9 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     """What a run found and what its model does on the test scans, as text."""
     pending, gone = outcome.verdicts.pending, outcome.verdicts.eliminated
     found = outcome.metrics
-    lines = [
+    alarm = types.ALARMS[int(outcome.verdicts.alarm or 0)]
+    lines = [f"WARNING: {alarm}"] if alarm else []
+    lines += [
         f"eliminated {gone.sum()} of {len(gone)} training samples, {pending.sum()} pending",
         f"delivered model on {found.n} test scans: AUROC {found.auroc:.3f}, "
         f"false-positive rate {found.fpr:.3f}, false-negative rate {found.fnr:.3f}, "
@@ -203,7 +217,7 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     if study.simulated:
         hits = int((gone & study.corrupted).sum())
         lines.insert(
-            1,
+            -1,
             f"of {int(study.corrupted.sum())} planted harmful samples {hits} were eliminated, "
             f"and {int((gone & ~study.corrupted).sum())} good ones",
         )

@@ -48,7 +48,16 @@ def cycle(
     Returns:
         The traveller, and the stops [T], the trail of the stops [T, R] and that of the close [R].
     """
-    stops = draw(key, policy.mask(travel.state, number), number)
+    if policy.open is not None:
+        travel = policy.open(fed, travel, number)
+    stops = draw(key, visited(policy, travel.state, number), number)
     travel, trail = visits(fed, policy, travel, stops)
     travel, closing = policy.close(fed, travel, number)
     return travel, (stops, trail, closing)
+
+
+def visited(policy: types.QualityControl, state, number):
+    """[N] bool, which samples the stops of a cycle hold."""
+    if policy.visited is not None:
+        return policy.visited(state, number)
+    return policy.mask(state, number) > 0

@@ -102,9 +102,12 @@ class Federation(NamedTuple):
     """
 
     centre: Array  # [N] int32, which centre holds each training sample
+    held_out_centre: Array  # [M] int32, the same of the held-out scans
     learn: Callable[..., tuple[Model, Array]]  # (Model, Stop, weight[B]) -> (Model, loss [])
     at: Callable[..., PyTree]  # (measure, Model, Stop, Reference) -> Evidence[B], NaN in padding
-    total: Callable[..., PyTree]  # (statistic name, Model, *args) -> sums over every centre
+    total: Callable[..., PyTree]
+    # (statistic name, Model, *args, among=[M] bool) -> sums over every centre, of the scans `among`
+    survey: Callable[..., PyTree]  # (measure, Model, Reference) -> Evidence[M], of held-out scans
     scan: Callable[..., Any]
     cond: Callable[..., Any]
 
@@ -127,6 +130,7 @@ class HarmScorer(NamedTuple):
     learn: Callable[..., tuple[Model, Array, PyTree]] | None = None
     # (Learner, Model, Batch, weight[B], offered[B] bool, cycle, Reference)
     #   -> (Model, loss [], Evidence[B]): `Learner.learn` that measures in the same pass, or None
+    reference_passes: tuple[str, ...] = ()  # over a held-out scan
 
 
 class Travel(NamedTuple):
@@ -146,20 +150,32 @@ class Trail(NamedTuple):
     reference: Counts  # [R] of the last accepted model
     allowed: Array  # [R] float32, rate by which the reference may be exceeded
     accepted: Array  # [R] bool
+    p_value: Array  # [R] float32, NaN where nothing was tested
 
 
-NO_TRIAL, BATCH, SINGLE, REVISIT, UNVERIFIED = range(5)
-TRIAL_KINDS = ("", "batch", "single", "revisit", "unverified")
+NO_TRIAL, BATCH, SINGLE, REVISIT, UNVERIFIED, SUSPICION, EXAMINATION, CENTRE = range(8)
+TRIAL_KINDS = (
+    *("", "batch", "single", "revisit", "unverified", "suspicion", "examination", "centre"),
+)
+VERIFIED = (BATCH, SINGLE, REVISIT)  # trials of an update, each verified at every centre
+JUDGED = (SUSPICION, EXAMINATION, CENTRE)  # verdicts on evidence, without an update
 
 
 class QualityControl(NamedTuple):
-    """A policy: what is trained on, and what a visit tries, keeps and rolls back."""
+    """A policy: what is trained on, and what a visit tries, keeps and rolls back.
+
+    `mask` [N] may be bool or weights in [0, 1]; samples of weight 0 are not visited.
+    """
 
     init: Callable[..., PyTree]  # (num_samples, baseline: Counts) -> state
-    mask: Callable[..., Array]  # (state, cycle) -> keep[N] bool
+    mask: Callable[..., Array]  # (state, cycle) -> keep[N]
     visit: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, Stop) -> ...
     close: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, cycle) -> ...
     verdicts: Callable[..., "Verdicts"]  # (state, cycle) -> Verdicts
+    open: Callable[..., Travel] | None = None  # (Federation, Travel, cycle) -> ..., before a cycle
+    visited: Callable[..., Array] | None = None  # (state, cycle) -> [N] bool; by default the mask
+    scoring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    # passes for evidence: over each sample met at a stop, and over each held-out scan of a cycle
 
 
 class Verdicts(NamedTuple):
@@ -169,3 +185,15 @@ class Verdicts(NamedTuple):
     pending: Array  # [N] bool
     eliminated: Array  # [N] bool
     cycle: Array  # [N] int32, of the last verdict
+    p_value: Array | None = None  # [N] float32
+    evidence: PyTree = {}  # name of a scorer -> [N] float32
+    alarm: Array | None = None  # [] int32, index into ALARMS
+
+
+ALARMS = (
+    "",
+    "most of the training samples look unlike the verification scans: nothing was eliminated; "
+    "either most of the cohort is harmful or the verification scans are of another kind",
+    "the verification scans hold outliers that the training samples do not: look at them, because "
+    "what is eliminated is measured against them",
+)

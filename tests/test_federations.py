@@ -97,7 +97,7 @@ def travelled(name, policy, cycles=4):
 
 
 @pytest.mark.parametrize("name", [n for n in programs.FEDERATIONS if n != "memory"])
-@pytest.mark.parametrize("policy", ["none", "verify_revisit"])
+@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
 def test_scan_and_python_loop_decide_alike(name, policy):
     make_policy = policies.get(policy)
     policy = make_policy(threshold=0.005) if policy == "verify_revisit" else make_policy()
@@ -123,3 +123,22 @@ def test_python_control_flow_is_that_of_lax():
     close(control.scan(body, 1.0, xs), jax.lax.scan(body, 1.0, xs))
     assert control.cond(jnp.bool_(True), lambda x: x + 1, lambda x: x, 2) == 3
     assert control.cond(jnp.bool_(False), lambda x: x + 1, lambda x: x, 2) == 2
+
+
+@pytest.mark.parametrize("name", programs.FEDERATIONS)
+def test_sums_over_some_scans_and_evidence_about_each(name):
+    lrn, model, fed = make(name, chunk=5, minimum=2)
+    among = np.arange(M) % 2 == 0
+    asked = among & (np.bincount(HELD_OUT.centre, among)[HELD_OUT.centre] >= 2)
+    total, number = fed.total("loss", model, among=jnp.asarray(among))
+    logits = np.asarray(lrn.logits(model, HELD_OUT.image))
+    each = np.logaddexp(0, np.where(HELD_OUT.label == 1, -logits, logits))
+    assert number == asked.sum()
+    np.testing.assert_allclose(total, each[asked].sum(), rtol=1e-5)
+    found = fed.survey(_logit_and_offset, model, jnp.float32(3))
+    np.testing.assert_allclose(found["logit"], logits + 3, rtol=1e-5)
+    assert (np.asarray(fed.held_out_centre) == HELD_OUT.centre).all()
+
+
+def _logit_and_offset(learner, model, batch, reference):
+    return {"logit": learner.logits(model, batch.image) + reference}

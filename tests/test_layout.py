@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
     ("types",),
     ("plugins", "tables", "hyper"),
-    ("models", "losses", "itinerary", "metrics", "harms", "data", "cohort"),
+    ("models", "losses", "descriptors", "conformal", "itinerary", "metrics", "harms"),
+    ("data", "cohort", "defaults"),
     ("learner", "statistics"),
     ("federations",),
     ("scorers",),
@@ -18,7 +19,7 @@ LAYERS = (
     ("programs", "checkpoints", "logbook", "preparation"),
     ("phases", "training", "runs", "prediction", "evaluation"),
     ("sweep_mapped", "sweep_jobs", "sweep", "detection"),
-    ("counterfactual", "values", "report"),
+    ("counterfactual", "values", "report", "audit"),
 )
 ONLY_IN = {
     "flax": ("models",),

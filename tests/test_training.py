@@ -88,7 +88,7 @@ def test_verification_needs_the_travelling_topology(patients, tmp_path):
     "key, value, words",
     [
         ("model.name", "sfnc", "did you mean 'sfcn'"),
-        ("policy.name", "verify", "known: none, oracle, verify_revisit"),
+        ("policy.name", "verify", "known: none, oracle, screen, verify_revisit"),
         ("train.topology", "ring", "train.topology='ring'"),
         ("train.federation", "cloud", "train.federation='cloud'"),
         ("scenario.name", "center", "centres"),

@@ -34,7 +34,6 @@ def memory(
     num_samples, num_held_out = len(train.label), len(held_out.label)
     chunk = min(chunk, num_held_out)
     starts = jnp.arange(0, num_held_out, chunk)
-    centre_size = jnp.sum(held_out.centre[:, None] == held_out.centre, axis=1)
 
     def batch_of(samples, ids, cycle):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, cycle), i))
@@ -50,11 +49,11 @@ def memory(
         batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
         return measured(measure(learner, model, batch, reference), offered)
 
-    def total(statistic, model, *args):
+    def total(statistic, model, *args, among=None):
         statistic_fn = getattr(statistics, statistic)
-        asked = jnp.ones(num_held_out, bool)
+        asked = jnp.ones(num_held_out, bool) if among is None else among
         if statistic not in statistics.EVERY_CENTRE:
-            asked = centre_size >= minimum
+            asked &= group_sizes(held_out.centre, asked) >= minimum
 
         def part(start):
             ids = start + jnp.arange(chunk)
@@ -65,7 +64,15 @@ def memory(
         sums = jax.lax.map(part, starts)
         return jax.tree.map(lambda s: jnp.sum(s, axis=0), sums)
 
-    return types.Federation(train.centre, learn, at, total, *control)
+    def survey(measure, model, reference):
+        def part(start):
+            inside = jnp.minimum(start + jnp.arange(chunk), num_held_out - 1)
+            return measure(learner, model, batch_of(held_out, inside, 0), reference)
+
+        found = jax.lax.map(part, starts)
+        return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[:num_held_out], found)
+
+    return types.Federation(train.centre, held_out.centre, learn, at, total, survey, *control)
 
 
 def measured(evidence, offered):
@@ -75,3 +82,8 @@ def measured(evidence, offered):
         return jnp.where(offered.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan)
 
     return jax.tree.map(leaf, evidence)
+
+
+def group_sizes(centre, asked):
+    """For every held-out scan, how many of those asked are at its centre, [M] int32."""
+    return jnp.zeros(len(centre), jnp.int32).at[centre].add(asked)[centre]

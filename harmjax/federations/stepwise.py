@@ -32,15 +32,21 @@ def stepwise(
         return memory.memory(learner, *data, **options).at(measure, model, stop, reference)
 
     @functools.partial(jax.jit, static_argnums=1)
-    def total(data, statistic, model, *args):
-        return memory.memory(learner, *data, **options).total(statistic, model, *args)
+    def total(data, statistic, model, *args, among=None):
+        return memory.memory(learner, *data, **options).total(statistic, model, *args, among=among)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def survey(data, measure, model, reference):
+        return memory.memory(learner, *data, **options).survey(measure, model, reference)
 
     data = (train, held_out, key)
     return types.Federation(
         train.centre,
+        held_out.centre,
         functools.partial(learn, data),
         functools.partial(at, data),
         functools.partial(total, data),
+        functools.partial(survey, data),
         control.scan,
         control.cond,
     )

@@ -31,7 +31,6 @@ def stream(
     """
     num_samples, num_held_out = len(train.label), len(held_out.label)
     chunk = min(chunk, num_held_out)
-    centre_size = np.bincount(held_out.centre)[held_out.centre]
     ahead = {}
 
     def batch_keys(identity, cycle):
@@ -57,13 +56,13 @@ def stream(
         return update(model, *samples_of(stop), stop, weight)
 
     @functools.partial(jax.jit, static_argnums=0)
-    def look(measure, model, image, label, identity, stop, reference):
-        batch = types.Batch(image, label, batch_keys(identity, stop.cycle))
-        evidence = measure(learner, model, batch, reference)
-        return memory.measured(evidence, stop.ids < num_samples)
+    def look(measure, model, image, label, identity, cycle, reference):
+        batch = types.Batch(image, label, batch_keys(identity, cycle))
+        return measure(learner, model, batch, reference)
 
     def at(measure, model, stop, reference):
-        return look(measure, model, *samples_of(stop), stop, reference)
+        evidence = look(measure, model, *samples_of(stop), stop.cycle, reference)
+        return memory.measured(evidence, stop.ids < num_samples)
 
     def scan(body, carry, xs):
         if not isinstance(xs, types.Stop):
@@ -93,19 +92,38 @@ def stream(
             )
         return jitted[statistic](model, batch, weight, *args)
 
-    def total(statistic, model, *args):
-        asked = np.ones(num_held_out, bool)
+    rows = [np.arange(start, start + chunk) for start in range(0, num_held_out, chunk)]
+    inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
+
+    def held_out_images():
+        return reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
+
+    def total(statistic, model, *args, among=None):
+        asked = np.ones(num_held_out, bool) if among is None else np.asarray(among)
         if statistic not in statistics.EVERY_CENTRE:
-            asked = centre_size >= minimum
-        rows = [np.arange(start, start + chunk) for start in range(0, num_held_out, chunk)]
-        inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
-        images = reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
+            asked = asked & (np.bincount(held_out.centre, asked)[held_out.centre] >= minimum)
         sums = None
-        for ids, at, image in zip(rows, inside, images, strict=True):
+        for ids, at, image in zip(rows, inside, held_out_images(), strict=True):
             weight = jnp.asarray((ids < num_held_out) & asked[at], jnp.float32)
             batch = types.Batch(image, held_out.label[at], batch_keys(held_out.identity[at], 0))
             found = part(statistic, model, batch, weight, *args)
             sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
         return sums
 
-    return types.Federation(jnp.asarray(train.centre), learn, at, total, scan, control.cond)
+    def survey(measure, model, reference):
+        found = [
+            look(measure, model, image, held_out.label[at], held_out.identity[at], 0, reference)
+            for at, image in zip(inside, held_out_images(), strict=True)
+        ]
+        return jax.tree.map(lambda *each: jnp.concatenate(each)[:num_held_out], *found)
+
+    return types.Federation(
+        jnp.asarray(train.centre),
+        jnp.asarray(held_out.centre),
+        learn,
+        at,
+        total,
+        survey,
+        scan,
+        control.cond,
+    )

@@ -10,12 +10,13 @@ def under_mask(keep=None) -> types.QualityControl:
     """A policy that trains on `keep` and verifies nothing.
 
     Args:
-        keep: [N] bool, or None for every sample. Samples left out count as eliminated.
+        keep: [N] bool, or weights in [0, 1], or None for every sample. Samples of weight 0 are left
+            out and count as eliminated.
     """
 
     def init(num_samples, baseline):
         del baseline
-        return jnp.ones(num_samples, bool) if keep is None else jnp.asarray(keep, bool)
+        return jnp.ones(num_samples, bool) if keep is None else jnp.asarray(keep)
 
     def mask(state, cycle):
         del cycle
@@ -25,7 +26,8 @@ def under_mask(keep=None) -> types.QualityControl:
         offered = stop.ids < len(fed.centre)
 
         def train(model):
-            return fed.learn(model, stop, offered.astype(jnp.float32))
+            weight = travel.state[jnp.minimum(stop.ids, len(fed.centre) - 1)]
+            return fed.learn(model, stop, jnp.where(offered, weight, 0).astype(jnp.float32))
 
         def skip(model):
             return model, jnp.float32(0)
@@ -43,7 +45,7 @@ def under_mask(keep=None) -> types.QualityControl:
         return types.Verdicts(
             harm=jnp.full(len(state), jnp.nan, jnp.float32),
             pending=jnp.zeros(len(state), bool),
-            eliminated=~state,
+            eliminated=state == 0,
             cycle=jnp.full(len(state), -1, jnp.int32),
         )
 

@@ -17,6 +17,7 @@ def no_trial(num_samples: int, slots: int) -> types.Trail:
         reference=zero,
         allowed=jnp.float32(0),
         accepted=jnp.bool_(False),
+        p_value=jnp.float32(jnp.nan),
     )
 
 

@@ -109,6 +109,7 @@ def verify_revisit(
             reference=reference,
             allowed=jnp.float32(threshold) * tried,
             accepted=accepted,
+            p_value=jnp.float32(jnp.nan),
         )
         rise = jnp.max(extra * travel.state.rate)
         return types.Travel(select(accepted, candidate, travel.model), state), trail, rise

@@ -41,14 +41,7 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         mean = total / jnp.maximum(number, 1)[:, None]
         scatter = second - jnp.einsum("c,cf,cg->fg", number, mean, mean)
         covariance = scatter / jnp.maximum(jnp.sum(number), 1)
-        identity = jnp.eye(len(covariance))
-        variance = jnp.maximum(jnp.trace(covariance) / len(covariance), 1e-12)
-        shrunk = (1 - shrinkage) * covariance + shrinkage * variance * identity
-        half = jax.scipy.linalg.cholesky(shrunk, lower=True)
-        return {
-            "mean": mean,
-            "whiten": jax.scipy.linalg.solve_triangular(half, identity, lower=True),
-        }
+        return {"mean": mean, "whiten": whitening(covariance, shrinkage)}
 
     def measure(learner, model, batch, reference):
         off = learner.features(model, batch.image) - reference["mean"][batch.label]
@@ -58,4 +51,18 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         del reference
         return jnp.log(jnp.maximum(evidence["distance"], 1e-12))
 
-    return types.HarmScorer(reference, measure, judge)
+    return types.HarmScorer(reference, measure, judge, reference_passes=("forward",))
+
+
+def whitening(covariance, shrinkage: float):
+    """W [F, F] such that |W x|^2 is the squared Mahalanobis length of x.
+
+    Args:
+        covariance: S [F, F], of any rank.
+        shrinkage: s; S becomes `(1 - s) S + s tr(S) / F I`.
+    """
+    identity = jnp.eye(len(covariance))
+    variance = jnp.maximum(jnp.trace(covariance) / len(covariance), 1e-12)
+    shrunk = (1 - shrinkage) * covariance + shrinkage * variance * identity
+    half = jax.scipy.linalg.cholesky(shrunk, lower=True)
+    return jax.scipy.linalg.solve_triangular(half, identity, lower=True)

@@ -55,14 +55,14 @@ def exchanges(
 
             return ask("at", "one", scorer.passes, answer, model, stop, reference)
 
-        def total(statistic, model, *args):
+        def total(statistic, model, *args, among=None):
             def answer(model, *args):
-                return fed.total(statistic, model, *args)
+                return fed.total(statistic, model, *args, among=among)
 
             centres = "all" if statistic in statistics.EVERY_CENTRE else "large"
             return ask(statistic, centres, statistics.PASSES[statistic], answer, model, *args)
 
-        return types.Federation(fed.centre, learn, at, total, control.scan, control.cond)
+        return fed._replace(learn=learn, at=at, total=total, scan=control.scan, cond=control.cond)
 
     def run(model, stop):
         reference = scorer.reference(recorded("reference"), model, 0)

@@ -1,0 +1,90 @@
+"""Conformal p-values, class by class, with tails that go on beyond the last calibration scan."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import types
+
+CLASSES = 2
+
+
+class Scale(NamedTuple):
+    """Scores of calibration scans of each class in ascending order, and the tail beyond them."""
+
+    score: types.Array  # [2, M] float32, -inf in front where a class has fewer than M scans
+    number: types.Array  # [2] float32, scans of the class
+    tail: types.Array  # [2] float32, the highest scans of it, which make up the tail
+    edge: types.Array  # [2] float32, the lowest score of these
+    excess: types.Array  # [2] float32, what the tail's scores exceed the edge by, summed
+
+
+def scale(score, label, *, fraction: float = 0.1, least: int = 10) -> Scale:
+    """The scale on which scores of one kind are measured.
+
+    Args:
+        score: [M] float32 of calibration scans, higher is more suspicious; NaN takes no part.
+        label: [M] class of each, 0 or 1.
+        fraction: Share of a class that makes up the tail.
+        least: Fewest scans in the tail; all there are where a class has fewer.
+    """
+
+    def of_class(own):
+        used = (label == own) & ~jnp.isnan(score)
+        ordered = jnp.sort(jnp.where(used, score, -jnp.inf))
+        number = jnp.sum(used)
+        tail = jnp.minimum(jnp.maximum(least, fraction * number).astype(jnp.int32), number)
+        first = jnp.clip(len(score) - tail, 0, len(score) - 1)
+        edge = ordered[first]
+        beyond = jnp.where(jnp.arange(len(score)) >= first, ordered - edge, 0.0)
+        excess = jnp.sum(jnp.where(jnp.isfinite(beyond), beyond, 0.0))
+        return Scale(ordered, number.astype(jnp.float32), tail.astype(jnp.float32), edge, excess)
+
+    return jax.vmap(of_class)(jnp.arange(CLASSES))
+
+
+def p_value(scale: Scale, score, label):
+    """P-values [K] of samples that took no part in the scale; 1 where the score is NaN.
+
+    Up to the edge of the tail, `(1 + #{calibration scans of the class with as high a score}) / (n +
+    1)`, which holds its level for any n if good samples and calibration scans are exchangeable. A
+    score y beyond the edge, the k-th highest, has `(k + 1) / (n + 1) (1 + y / S)^-(k - 1)`, S being
+    the sum of what the tail exceeds the edge by: the predictive distribution of an exponential tail
+    whose mean is not known.
+
+    Args:
+        scale: From `scale`.
+        score: [K] float32.
+        label: [K] class of each, 0 or 1.
+
+    References:
+        Vovk, Gammerman & Shafer, Algorithmic learning in a random world, 2005, section 2.2.
+        Bates, Candes, Lei, Romano & Sesia, Testing for outliers with conformal p-values, Annals of
+        Statistics 51(1), 2023, arXiv 2104.08279, equation 2.
+
+    Example:
+        >>> ten = scale(jnp.arange(10.0), jnp.zeros(10, int), least=2)
+        >>> found = p_value(ten, jnp.array([-1.0, 4.5, 7.5]), jnp.zeros(3, int))
+        >>> [round(float(p), 2) for p in found]
+        [1.0, 0.55, 0.27]
+    """
+    return _p_value(scale, score, label, 1)
+
+
+def own_p_value(scale: Scale, score, label):
+    """P-values [M] of the calibration scans themselves, each counted among them; never 0."""
+    return _p_value(scale, score, label, 0)
+
+
+def _p_value(scale, score, label, extra):
+    def one(score, label):
+        of = jax.tree.map(lambda leaf: leaf[label], scale)
+        number = jnp.maximum(of.number + extra, 1)
+        higher = len(of.score) - jnp.sum(of.score < score)
+        beyond = 1 + jnp.maximum(score - of.edge, 0) / jnp.maximum(of.excess, 1e-12)
+        tail = (of.tail + extra) / number * beyond ** (1 - of.tail)
+        found = jnp.where((score > of.edge) & (of.tail > 1), tail, (higher + extra) / number)
+        return jnp.where(jnp.isnan(score), 1.0, jnp.minimum(found, 1.0))
+
+    return jax.vmap(one)(score, label)

@@ -1,0 +1,429 @@
+"""Quality control by cheap evidence: every sample is scored at every visit, tested, eliminated."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import conformal, scorers, types
+from harmjax.policies import centre_test, trails
+
+FAMILIES = ("margin", "appearance")
+TAIL = 0.1  # of the verification scans; as many training samples should lie beyond its edge
+NOTHING, MOST, CONTAMINATED = range(3)  # indices into types.ALARMS
+
+
+class Yardstick(NamedTuple):
+    """What the samples of one cycle are measured with and against."""
+
+    model: types.Model  # as the cycle began
+    reference: types.PyTree  # of every family, from either half of the centres: leaves [2, ...]
+    middle: types.Array  # [2, E] float32, median harm of the verification scans by class
+    spread: types.Array  # [2, E] float32, their robust standard deviation
+    families: conformal.Scale  # of every family's accumulated evidence: leaves [E, 2, ...]
+    fused: conformal.Scale  # of the fused evidence
+    held_out: types.Array  # [M, E] float32, accumulated evidence about the verification scans
+    held_out_label: types.Array  # [M] int32
+    counts: types.Counts  # of the model, over all verification scans
+
+
+class State(NamedTuple):
+    """What the server remembers between stops; E families of evidence, summed over cycles."""
+
+    yardstick: Yardstick | None  # None between cycles
+    label: types.Array  # [N] int32, -1 before the first visit
+    visits: types.Array  # [N] int32
+    evidence: types.Array  # [N, E] float32, robust standard deviations, summed over visits
+    held_out_visits: types.Array  # [] int32
+    held_out_evidence: types.Array  # [M, E] float32
+    p_value: types.Array  # [N] float32, of all evidence so far, 1 before the first visit
+    suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
+    eliminated: types.Array  # [N] bool
+    verdict: types.Array  # [N] int32, cycle of the last verdict, -1 before
+    start: types.Array  # [] int32, first cycle under control, -1 before
+    examinations: types.Array  # [] int32, so far
+    alarm: types.Array  # [] int32, index into types.ALARMS
+
+
+def screen(
+    *,
+    alpha: float = 0.01,
+    families: Sequence[str] = FAMILIES,
+    false_share: float = 0.5,
+    examine_every: int = 2,
+    soft: float = 0.0,
+    centres: bool = True,
+    keep=None,
+    max_batch: int = 5,
+) -> types.QualityControl:
+    """A policy that eliminates what verification scans of the same class never look like.
+
+    As a cycle begins, the model is evaluated on the verification scans. Every family of evidence is
+    a harm scorer. Each centre's verification scans are halved; the reference made of one half
+    measures the other, and every training sample is measured against the reference of one half, so
+    that good training samples and verification scans are scored alike. At a stop the samples are
+    scored with that same model, before anything is learned. Evidence is standardised by the
+    verification scans of the class and averaged over cycles. The tail probabilities p_f of the
+    families are fused to `log sum_f 1 / p_f`, which a single family can decide, and the fused score
+    gets a conformal p-value.
+
+    A sample with p <= `alpha` is set aside at once and not trained on, but scored on. Every
+    `examine_every` cycles suspects are examined with all evidence until then: the k-th examination
+    eliminates at p <= alpha / 2^k, so that over all examinations a good sample is eliminated with a
+    probability of at most `alpha`, whatever its class. Nor may more than `false_share` of what is
+    eliminated be expected to be good (Benjamini-Hochberg), which spares clean cohorts. A suspect
+    that is not eliminated at its examination returns. Centres are tested as groups at the same
+    times and levels (see `centre_test`); all samples of a harmful centre are eliminated.
+
+    If most samples look harmful, or the verification scans look worse than the training samples,
+    the policy says so (`types.ALARMS`); in the first case it eliminates nothing.
+
+    Args:
+        alpha: Expected fraction of good training samples that are eliminated, at most.
+        families: Names of scorers with `measure`, with default settings.
+        false_share: Fraction.
+        examine_every: Cycles.
+        soft: Samples that are kept weigh `min(1, p / soft)`; 0 weighs all alike.
+        centres: Whether centres are tested as groups.
+        keep: [N] bool, samples that are never set aside, or None.
+        max_batch: Largest number of samples of one stop.
+
+    Raises:
+        ValueError: An unknown or unfit family, or numbers out of range.
+
+    References:
+        Liu & Xie, Cauchy combination test, Journal of the American Statistical Association 115,
+        2020, doi 10.1080/01621459.2018.1554485 (fusion by heavy tails).
+        Bates et al., Testing for outliers with conformal p-values, Annals of Statistics 51(1),
+        2023, arXiv 2104.08279.
+        Benjamini & Hochberg, Controlling the false discovery rate, Journal of the Royal Statistical
+        Society B 57, 1995.
+
+    Example:
+        >>> screen(families=("margin",)).scoring
+        (('forward',), ('forward',))
+    """
+    if not families:
+        raise ValueError("screen.families is empty: name at least one scorer")
+    members = {name: scorers.get(name)() for name in families}
+    for name, member in members.items():
+        if member.measure is None:
+            raise ValueError(f"screen.families: {name!r} tries updates out; choose another scorer")
+    if not 0 < alpha < 1 or not 0 < false_share <= 1 or examine_every < 1 or not 0 <= soft < 1:
+        raise ValueError(
+            f"screen: alpha={alpha} and false_share={false_share} must be fractions above 0, "
+            f"examine_every={examine_every} at least 1, soft={soft} in [0, 1)"
+        )
+
+    def measure(learner, model, batch, reference):
+        """Harm [B, 2, E] against the references of both halves, label and logit [B]."""
+
+        def against(half):
+            harms = []
+            for name, member in members.items():
+                own = jax.tree.map(lambda leaf: leaf[half], reference[name])
+                harms.append(member.judge(member.measure(learner, model, batch, own), own))
+            return jnp.stack(harms, axis=1)
+
+        return {
+            "harm": jnp.stack([against(0), against(1)], axis=1),
+            "label": batch.label.astype(jnp.float32),
+            "logit": learner.logits(model, batch.image),
+        }
+
+    def init(num_samples, baseline):
+        num_held_out = sum(int(count) for count in baseline)
+        nobody = jnp.full(num_samples, -1, jnp.int32)
+        return State(
+            yardstick=None,
+            label=nobody,
+            visits=jnp.zeros(num_samples, jnp.int32),
+            evidence=jnp.zeros((num_samples, len(members))),
+            held_out_visits=jnp.int32(0),
+            held_out_evidence=jnp.zeros((num_held_out, len(members))),
+            p_value=jnp.ones(num_samples),
+            suspected=nobody,
+            eliminated=jnp.zeros(num_samples, bool),
+            verdict=nobody,
+            start=jnp.int32(-1),
+            examinations=jnp.int32(0),
+            alarm=jnp.int32(NOTHING),
+        )
+
+    def mask(state, cycle):
+        """Pending samples are left out, yet met at their stops: see `visited`."""
+        del cycle
+        kept = ~state.eliminated & (state.suspected < 0)
+        return weights(state.p_value) * kept if soft else kept
+
+    def visited(state, cycle):
+        del cycle
+        return ~state.eliminated
+
+    def trusted(ids):
+        return jnp.zeros(ids.shape, bool) if keep is None else jnp.asarray(keep, bool)[ids]
+
+    def weights(p_value):
+        return jnp.minimum(1.0, p_value / soft) if soft else jnp.ones_like(p_value)
+
+    def open_(fed, travel, cycle):
+        state, model = travel.state, travel.model
+        half = halves(fed.held_out_centre)
+        reference = [
+            {
+                name: member.reference(only(fed, half != own), model, cycle)
+                for name, member in members.items()
+            }
+            for own in range(2)
+        ]
+        reference = jax.tree.map(lambda *each: jnp.stack(each), *reference)
+        found = fed.survey(measure, model, reference)
+        label = found["label"].astype(jnp.int32)
+        harm = of_half(found["harm"], half)
+        middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(jnp.arange(2))
+        total = state.held_out_evidence + (harm - middle[label]) / spread[label]
+        visits = state.held_out_visits + 1
+        mean = total / visits
+        family_scales = jax.vmap(conformal.scale, (1, None))(mean, label)
+        own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(family_scales, mean, label)
+        yardstick = Yardstick(
+            model=model,
+            reference=reference,
+            middle=middle,
+            spread=spread,
+            families=family_scales,
+            fused=conformal.scale(fuse(own), label),
+            held_out=mean,
+            held_out_label=label,
+            counts=counted(found["logit"], label),
+        )
+        start = jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32)
+        return travel._replace(
+            state=state._replace(
+                yardstick=yardstick,
+                held_out_visits=visits,
+                held_out_evidence=total,
+                start=start,
+            )
+        )
+
+    def p_values(yardstick, mean, label):
+        """Conformal p-values [K] of accumulated evidence [K, E]."""
+        return conformal.p_value(yardstick.fused, fuse(tails(yardstick, mean, label)), label)
+
+    def tails(yardstick, mean, label):
+        """Conformal p-values [K, E] of every family."""
+        return jax.vmap(conformal.p_value, (0, 1, None), 1)(yardstick.families, mean, label)
+
+    def visit(fed, travel, stop):
+        num_samples, ids = len(fed.centre), stop.ids
+        state = score(fed, travel.state, stop)
+        inside = jnp.minimum(ids, num_samples - 1)
+        p_value, fresh = state.p_value[inside], state.suspected[inside] < 0
+        suspicious = (ids < num_samples) & fresh & (p_value <= alpha) & ~trusted(inside)
+        since = state.suspected.at[jnp.where(suspicious, ids, num_samples)]
+        state = state._replace(suspected=since.set(stop.cycle, mode="drop"))
+        learned = jnp.where(state.suspected[inside] < 0, ids, num_samples)
+        model, trail = learn(fed, travel.model, stop._replace(ids=learned), weights(p_value))
+        rows = judged(state, ids, suspicious, types.SUSPICION, False)
+        return types.Travel(model, state), trails.join(trail, rows)
+
+    def learn(fed, model, stop, weight):
+        offered = stop.ids < len(fed.centre)
+
+        def train(model):
+            return fed.learn(model, stop, weight * offered)
+
+        def rest(model):
+            return model, jnp.float32(0)
+
+        model, loss = fed.cond(jnp.any(offered), train, rest, model)
+        padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
+        ids = jnp.concatenate([stop.ids, padding])
+        return model, trails.unverified(ids, loss, jnp.any(offered))
+
+    def score(fed, state, stop):
+        """The state with the evidence about a stop's samples added."""
+        yard, ids = state.yardstick, stop.ids
+
+        def ask(_):
+            return fed.at(measure, yard.model, stop, yard.reference)
+
+        def spare(_):
+            nothing = jnp.zeros(ids.shape)
+            harm = jnp.zeros((*ids.shape, 2, len(members)))
+            return {"harm": harm, "label": nothing, "logit": nothing}
+
+        found = fed.cond(jnp.any(ids < len(fed.centre)), ask, spare, 0)
+        label = jnp.where(jnp.isnan(found["label"]), 0, found["label"]).astype(jnp.int32)
+        harm = of_half(found["harm"], ids % 2)
+        units = (harm - yard.middle[label]) / yard.spread[label]
+        visits = state.visits.at[ids].add(1, mode="drop")
+        evidence = state.evidence.at[ids].add(units, mode="drop")
+        inside = jnp.minimum(ids, len(visits) - 1)
+        mean = evidence[inside] / jnp.maximum(visits[inside], 1)[:, None]
+        p_value = p_values(yard, mean, label)
+        return state._replace(
+            label=state.label.at[ids].set(label, mode="drop"),
+            visits=visits,
+            evidence=evidence,
+            p_value=state.p_value.at[ids].set(p_value, mode="drop"),
+        )
+
+    def judged(state, ids, chosen, kind, accepted):
+        """Rows of the trail, one per chosen sample."""
+        num_samples = len(state.label)
+        nothing = trails.no_trial(num_samples, max_batch)
+
+        def row(i, chosen, kind, accepted):
+            inside = jnp.minimum(i, num_samples - 1)
+            return nothing._replace(
+                kind=jnp.where(chosen, kind, types.NO_TRIAL).astype(jnp.int32),
+                ids=nothing.ids.at[0].set(jnp.where(chosen, i, num_samples)),
+                counts=state.yardstick.counts,
+                reference=state.yardstick.counts,
+                accepted=accepted,
+                p_value=jnp.where(chosen, state.p_value[inside], jnp.nan),
+            )
+
+        shape = ids.shape
+        return jax.vmap(row)(
+            ids, chosen, jnp.broadcast_to(kind, shape), jnp.broadcast_to(accepted, shape)
+        )
+
+    def close(fed, travel, cycle):
+        state, num_samples = travel.state, len(fed.centre)
+        everyone = jnp.arange(num_samples, dtype=jnp.int32)
+        num_cycles = cycle - state.start + 1
+        examined = (num_cycles % examine_every == 0) | (num_cycles == examine_every)
+        state = jax.tree.map(
+            lambda then, now: jnp.where(examined, then, now), examine(fed, state, cycle), state
+        )
+        before = travel.state
+        gone = state.eliminated & ~before.eliminated
+        back = (before.suspected >= 0) & (state.suspected < 0) & ~gone
+        alone = gone & (before.suspected >= 0)
+        kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
+        rows = judged(state, everyone, gone | back, kind, back)
+        return travel._replace(state=state._replace(yardstick=None)), rows
+
+    def examine(fed, state, cycle):
+        yard = state.yardstick
+        left = ~state.eliminated & (state.visits > 0) & ~trusted(jnp.arange(len(fed.centre)))
+        level = alpha / 2.0 ** (state.examinations + 1)
+        due = (state.suspected >= 0) & (state.suspected <= cycle - examine_every + 1)
+        limit = jnp.minimum(level, largest_rejected(state.p_value, left, false_share))
+        gone = due & (state.p_value <= limit)
+        mean = state.evidence / jnp.maximum(state.visits, 1)[:, None]
+        if centres:
+            training = (tails(yard, mean, state.label), fed.centre, left)
+            held_out = tails(yard, yard.held_out, yard.held_out_label), fed.held_out_centre
+            gone |= left & centre_test.harmful(training, held_out, level)
+        alarm = alarmed(state, left, tails(yard, mean, state.label))
+        gone &= alarm != MOST
+        return state._replace(
+            suspected=jnp.where(gone | due, -1, state.suspected),
+            eliminated=state.eliminated | gone,
+            verdict=jnp.where(gone | due, cycle, state.verdict).astype(jnp.int32),
+            examinations=state.examinations + 1,
+            alarm=jnp.maximum(alarm, state.alarm),
+        )
+
+    def alarmed(state, left, tail):
+        number, of_held_out = jnp.sum(left), len(state.held_out_evidence)
+        most = jnp.sum(left & (state.p_value <= 0.05)) > 0.5 * number
+        alarm = jnp.where(most, MOST, NOTHING)
+        for place, member in enumerate(members.values()):
+            if not member.passes:
+                share = jnp.sum(left & (tail[:, place] <= TAIL)) / jnp.maximum(number, 1)
+                error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / jnp.maximum(number, 1) + 1 / of_held_out))
+                few = share < TAIL - 3 * error
+                alarm = jnp.where(few & ~most, CONTAMINATED, alarm)
+        return alarm.astype(jnp.int32)
+
+    def verdicts(state, cycle):
+        del cycle
+        seen = state.visits > 0
+        mean = state.evidence / jnp.maximum(state.visits, 1)[:, None]
+        each = jnp.where(seen[:, None], mean, jnp.nan)
+        p_value = jnp.where(seen, state.p_value, jnp.nan)
+        return types.Verdicts(
+            harm=jnp.log(alpha / jnp.maximum(p_value, 1e-30)),
+            pending=(state.suspected >= 0) & ~state.eliminated,
+            eliminated=state.eliminated,
+            cycle=state.verdict,
+            p_value=p_value,
+            evidence={name: each[:, place] for place, name in enumerate(members)},
+            alarm=state.alarm,
+        )
+
+    passes = needed(*(member.passes for member in members.values()))
+    reference_passes = [p for member in members.values() for p in 2 * member.reference_passes]
+    held_out_passes = (*needed(passes, ("forward",)), *reference_passes)
+    return types.QualityControl(
+        init, mask, visit, close, verdicts, open_, visited, (passes, held_out_passes)
+    )
+
+
+def needed(*passes) -> tuple[str, ...]:
+    """Passes that serve several families at once: a jvp holds a forward pass."""
+    kinds = dict.fromkeys(p for some in passes for p in some)
+    return tuple(kind for kind in kinds if kind != "forward" or "jvp" not in kinds)
+
+
+def halves(centre):
+    """Which half [M] each held-out scan is in: every other one of its centre."""
+    earlier = jnp.tril(centre[:, None] == centre, -1)
+    return jnp.sum(earlier, axis=1, dtype=jnp.int32) % 2
+
+
+def only(fed: types.Federation, among) -> types.Federation:
+    """The federation whose sums run over some held-out scans only, `among` [M] bool."""
+
+    def total(statistic, model, *args):
+        return fed.total(statistic, model, *args, among=among)
+
+    return fed._replace(total=total)
+
+
+def of_half(harm, half):
+    """The harm [K, E] against the half that measures each sample, out of [K, 2, E]."""
+    return jnp.take_along_axis(harm, half[:, None, None], axis=1)[:, 0]
+
+
+def centre_and_spread(harm, used):
+    """Median [E] and robust standard deviation [E] of the rows of `harm` [M, E] that are used."""
+    known = jnp.where(used[:, None], harm, jnp.nan)
+    middle = jnp.nanmedian(known, axis=0)
+    deviation = 1.4826 * jnp.nanmedian(jnp.abs(known - middle), axis=0)
+    middle = jnp.where(jnp.isnan(middle), 0.0, middle)
+    return middle, jnp.where(deviation > 1e-9, deviation, 1.0)
+
+
+def fuse(tails):
+    """The fused score [K] of tail probabilities [K, E], `log sum_f 1 / p_f`."""
+    return jax.nn.logsumexp(-jnp.log(jnp.maximum(tails, 1e-30)), axis=1)
+
+
+def largest_rejected(p_value, used, rate):
+    """The largest p-value that Benjamini and Hochberg reject at a false discovery rate, or -1."""
+    ordered = jnp.sort(jnp.where(used, p_value, 2.0))
+    place = jnp.arange(1, len(ordered) + 1)
+    passed = ordered <= rate * place / jnp.maximum(jnp.sum(used), 1)
+    return jnp.max(jnp.where(passed, ordered, -1.0))
+
+
+def counted(logit, label) -> types.Counts:
+    """Confusion counts of logits [M]."""
+    positive, diseased = logit > 0, label == 1
+
+    def number(where):
+        return jnp.sum(where, dtype=jnp.int32)
+
+    return types.Counts(
+        tp=number(positive & diseased),
+        fp=number(positive & ~diseased),
+        tn=number(~positive & ~diseased),
+        fn=number(~positive & diseased),
+    )

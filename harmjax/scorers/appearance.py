@@ -1,0 +1,61 @@
+"""Distance of a scan's looks from those of the verification scans, without any model."""
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import descriptors, types
+from harmjax.scorers import distance
+
+FLOOR = 0.005  # smallest standard deviation of an entry that counts
+CUT = 10.0  # standard deviations that one entry may count
+
+
+def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
+    """A scorer by how unlike the verification scans a scan looks, whatever its label.
+
+    The descriptor of `harmjax.descriptors` is compared with the mean of the verification scans by
+    the Mahalanobis distance, on descriptors scaled to unit variance and with a shrunk correlation
+    matrix. Harm is the logarithm of the squared distance over the descriptor's length. It sees
+    damaged images at once, before any training, and never a wrong label. It says "unlike", which is
+    not yet "harmful"; a centre whose scanner is unlike all others looks damaged.
+
+    Args:
+        shrinkage: Of the correlation matrix towards the identity, fraction in (0, 1].
+
+    Raises:
+        ValueError: A shrinkage outside (0, 1].
+
+    References:
+        Esteban et al., MRIQC: advancing the automatic prediction of image quality in MRI from
+        unseen sites, PLoS ONE 12(9), 2017, doi 10.1371/journal.pone.0184661 (measures of one scan
+        against those of many).
+
+    Example:
+        >>> appearance().passes
+        ()
+    """
+    if not 0 < shrinkage <= 1:
+        raise ValueError(f"appearance.shrinkage={shrinkage}: expected a fraction in (0, 1]")
+
+    def reference(fed, model, cycle):
+        del cycle
+        number, total, second = fed.total("appearance_moments", model)
+        number = jnp.maximum(number, 1)
+        mean = total / number
+        covariance = second / number - jnp.outer(mean, mean)
+        scale = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0) + FLOOR**2)
+        correlation = covariance / jnp.outer(scale, scale)
+        whiten = distance.whitening(correlation, shrinkage)
+        return {"mean": mean, "scale": scale, "whiten": whiten}
+
+    def measure(learner, model, batch, reference):
+        del learner, model
+        described = jax.vmap(descriptors.describe)(batch.image)
+        off = jnp.clip((described - reference["mean"]) / reference["scale"], -CUT, CUT)
+        return {"appearance": jnp.mean((off @ reference["whiten"].T) ** 2, axis=1)}
+
+    def judge(evidence, reference):
+        del reference
+        return jnp.log(jnp.maximum(evidence["appearance"], 1e-12))
+
+    return types.HarmScorer(reference, measure, judge, passes=())

@@ -1,0 +1,93 @@
+"""P-values: by hand, and their level over many draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harmjax import conformal
+from harmjax.policies import centre_test, screen
+
+
+def test_p_values_count_the_class_alone():
+    score = jnp.array([1.0, 2.0, 3.0, 10.0, 20.0, jnp.nan])
+    label = jnp.array([0, 0, 0, 1, 1, 0])
+    scale = conformal.scale(score, label, least=0, fraction=0.0)
+    asked = jnp.array([2.0, 2.5, 15.0, 0.0, jnp.nan])
+    found = conformal.p_value(scale, asked, jnp.array([0, 0, 1, 1, 0]))
+    np.testing.assert_allclose(found, [3 / 4, 2 / 4, 2 / 3, 1.0, 1.0])
+    own = conformal.own_p_value(scale, score[:5], label[:5])
+    np.testing.assert_allclose(own, [1.0, 2 / 3, 1 / 3, 1.0, 1 / 2], rtol=1e-6)
+
+
+def test_the_tail_goes_on_where_the_scans_end():
+    score = jnp.arange(10.0)
+    scale = conformal.scale(score, jnp.zeros(10, int), fraction=0.3, least=1)
+    assert (scale.tail[0], scale.edge[0]) == (3, 7)
+    found = conformal.p_value(scale, jnp.array([7.0, 12.0, 40.0]), jnp.zeros(3, int))
+    expected = [4 / 11, 4 / 11 * (1 + 5 / 3) ** -2, 4 / 11 * (1 + 33 / 3) ** -2]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("number", [12, 60, 300])
+def test_good_samples_are_called_suspicious_as_often_as_promised(number):
+    """Two families of normal evidence, one class of them heavy-tailed."""
+
+    def one(key):
+        keys = jax.random.split(key, 2)
+        label = jnp.arange(number + 200) % 2
+        evidence = jax.random.normal(keys[0], (number + 200, 2))
+        heavy = jax.random.exponential(keys[1], (number + 200, 2))
+        evidence = jnp.where(label[:, None] == 1, heavy, evidence)
+        held, held_label = evidence[:number], label[:number]
+        scales = jax.vmap(conformal.scale, (1, None))(held, held_label)
+
+        def tails(p_fn, values, label):
+            return jax.vmap(p_fn, (0, 1, None), 1)(scales, values, label)
+
+        own = screen.fuse(tails(conformal.own_p_value, held, held_label))
+        fused = conformal.scale(own, held_label)
+        new = screen.fuse(tails(conformal.p_value, evidence[number:], label[number:]))
+        return conformal.p_value(fused, new, label[number:])
+
+    found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 200)))
+    for alpha in (0.01, 0.05):
+        by_draw = (found <= alpha).mean(1)
+        error = by_draw.std() / np.sqrt(len(by_draw))
+        assert by_draw.mean() <= alpha + 3 * error, (alpha, by_draw.mean())
+    assert (found <= 0.2).mean() > 0.05  # not by never finding anything
+
+
+def test_benjamini_and_hochberg_by_hand():
+    p_value = jnp.array([0.001, 0.02, 0.8, 0.03, 0.9])
+    used = jnp.ones(5, bool)
+    # Ordered: .001 <= .1 * 1/5, .02 <= .1 * 2/5, .03 <= .1 * 3/5, and no more.
+    assert screen.largest_rejected(p_value, used, 0.1) == jnp.float32(0.03)
+    assert screen.largest_rejected(p_value[2:], used[2:], 0.01) == -1
+
+
+def test_variance_components_of_balanced_centres():
+    rng = np.random.default_rng(0)
+    centre = np.repeat(np.arange(2000), 10)
+    own = 0.5 * rng.normal(size=2000)
+    score = own[centre] + rng.normal(size=20000)
+    between, within = centre_test.components(jnp.asarray(score - score.mean()), centre, 20000)
+    np.testing.assert_allclose([between, within], [own.var(), 1.0], rtol=0.1)
+
+
+def test_weak_evidence_adds_up_over_a_centre_but_not_what_its_good_scans_share():
+    rng = np.random.default_rng(1)
+    centre = np.repeat(np.arange(20), 10)
+    own = 0.8 * rng.normal(size=20)
+
+    def p_values(shift):
+        score = own[centre] + rng.normal(size=200) + shift
+        return jnp.asarray(1 - 0.5 * (1 + np.vectorize(__import__("math").erf)(score / 2**0.5)))
+
+    held_out = p_values(0.0)[:, None], jnp.asarray(centre)
+    bad = np.where(centre == 3, 2.5, 0.0)
+    used = jnp.ones(200, bool)
+    found = centre_test.harmful((p_values(bad)[:, None], jnp.asarray(centre), used), held_out, 0.01)
+    assert set(centre[np.asarray(found)]) == {3}
+    clean = centre_test.harmful((p_values(0)[:, None], jnp.asarray(centre), used), held_out, 0.01)
+    assert not clean.any()

@@ -1,0 +1,136 @@
+"""The policy `screen` on small cohorts: what it finds, spares, remembers and says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harmjax import itinerary, learner, models, policies, travel, types
+from harmjax.federations import memory
+from harmjax.policies import screen
+
+CENTRES, EACH, F = 8, 20, 6
+KEY = jax.random.key(5)
+
+
+def samples(seed, each=EACH):
+    rng = np.random.default_rng(seed)
+    number = CENTRES * each
+    label = (np.arange(number) % 2).astype(np.int32)
+    image = rng.normal(size=(number, F)).astype(np.float32)
+    image[:, 0] += 6 * label - 3
+    centre = np.repeat(np.arange(CENTRES), each).astype(np.int32)
+    return types.Samples(image, label, centre, np.arange(number, dtype=np.uint32) + 7 * seed)
+
+
+def planted(train, ids, *, flipped=(), image=9.0):
+    damaged, label = train.image.copy(), train.label.copy()
+    damaged[ids] = image
+    label[list(flipped)] = 1 - label[list(flipped)]
+    return train._replace(image=damaged, label=label)
+
+
+def run(train, held_out, cycles=4, **settings):
+    """The traveller after some cycles, and the records of all of them."""
+    lrn = learner.learner(models.get("mlp")(hidden=(8,)), lambda cycle: 0.02)
+    policy = policies.get("screen")(**settings)
+    draw = itinerary.itinerary(train.centre)
+
+    @jax.jit
+    def one(data, traveller, cycle):
+        fed = memory.memory(lrn, *data, KEY)
+        return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
+
+    counts = types.Counts(0, 0, 0, len(held_out.label))
+    model = lrn.init(jax.random.key(0), train.image[:1])
+    traveller = types.Travel(model, policy.init(len(train.label), counts))
+    records = []
+    for cycle in range(cycles):
+        traveller, record = one((train, held_out), traveller, cycle)
+        records.append(jax.device_get(record))
+    return policy, traveller, records
+
+
+def test_planted_samples_are_set_aside_at_once_and_eliminated_at_the_examination():
+    bad = [3, 44, 101]
+    train = planted(samples(0), bad, flipped=[70])
+    policy, traveller, records = run(train, samples(1))
+    verdicts = policy.verdicts(traveller.state, 4)
+    assert set(bad) <= set(np.flatnonzero(verdicts.eliminated))
+    assert verdicts.eliminated.sum() <= len(bad) + 5
+    assert not policy.mask(traveller.state, 4)[jnp.array(bad)].any()
+    first = records[0][1]
+    suspected = first.ids[first.kind == types.SUSPICION].ravel()
+    learned = first.ids[first.kind == types.UNVERIFIED].ravel()
+    assert set(bad) <= set(suspected) and not set(bad) & set(learned)
+    assert (first.p_value[first.kind == types.SUSPICION] <= 0.01).all()
+    examined = records[1][2]
+    gone = examined.ids[(examined.kind == types.EXAMINATION) & ~examined.accepted, 0]
+    assert set(bad) <= set(gone)
+    assert (verdicts.cycle[jnp.array(bad)] == 1).all()
+
+
+def test_flipped_labels_show_once_the_model_has_learned():
+    flipped = [12, 47, 90]
+    train = planted(samples(0), [], flipped=flipped)
+    policy, traveller, _ = run(train, samples(1), cycles=8, alpha=0.05, centres=False)
+    found = policy.verdicts(traveller.state, 8)
+    others = np.delete(np.asarray(found.harm), flipped)
+    assert (np.asarray(found.harm)[flipped] > np.quantile(others, 0.8)).all()
+    assert set(found.evidence) == set(screen.FAMILIES)
+
+
+def test_a_harmful_centre_goes_as_a_whole_and_a_trusted_sample_stays():
+    bad = np.flatnonzero(samples(0).centre == 2)
+    keep = np.zeros(CENTRES * EACH, bool)
+    keep[bad[0]] = True
+    policy, traveller, _ = run(planted(samples(0), bad), samples(1), cycles=2, keep=keep)
+    eliminated = np.asarray(policy.verdicts(traveller.state, 2).eliminated)
+    assert eliminated[bad[1:]].all() and not eliminated[bad[0]]
+    assert eliminated.sum() <= len(bad) + 3
+
+
+@pytest.mark.parametrize(
+    "train, held_out, alarm",
+    [
+        (samples(0), samples(1), screen.NOTHING),
+        (planted(samples(0), np.arange(120)), samples(1), screen.MOST),
+        (samples(0, 60), planted(samples(1, 60), np.arange(0, 480, 12)), screen.CONTAMINATED),
+    ],
+)
+def test_it_says_what_it_cannot_judge(train, held_out, alarm):
+    policy, traveller, _ = run(train, held_out, cycles=2)
+    verdicts = policy.verdicts(traveller.state, 2)
+    assert verdicts.alarm == alarm
+    if alarm == screen.MOST:
+        assert not verdicts.eliminated.any()
+
+
+def test_soft_weights_follow_the_p_values():
+    policy, traveller, _ = run(samples(0), samples(1), cycles=2, soft=0.5)
+    state = traveller.state
+    kept = ~np.asarray(state.eliminated) & (np.asarray(state.suspected) < 0)
+    expected = np.where(kept, np.minimum(1, np.asarray(state.p_value) / 0.5), 0)
+    np.testing.assert_allclose(policy.mask(state, 2), expected, rtol=1e-6)
+    assert ((expected > 0) & (expected < 1)).any()
+
+
+def test_the_state_between_cycles_keeps_its_shape():
+    policy, traveller, _ = run(samples(0), samples(1), cycles=1)
+    fresh = policy.init(CENTRES * EACH, types.Counts(0, 0, 0, CENTRES * EACH))
+    before, after = (jax.tree.map(jnp.shape, state) for state in (fresh, traveller.state))
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"alpha": 0.0}, "alpha=0.0"),
+        ({"families": ()}, "name at least one scorer"),
+        ({"families": ("with_without",)}, "tries updates out"),
+        ({"families": ("margn",)}, "Did you mean 'margin'"),
+    ],
+)
+def test_settings_that_cannot_work(settings, words):
+    with pytest.raises(ValueError, match=words):
+        policies.get("screen")(**settings)
