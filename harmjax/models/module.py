@@ -1,5 +1,7 @@
 """Somebody's own Flax module as a classifier."""
 
+import inspect
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -25,7 +27,7 @@ def of_module(module: nn.Module) -> types.Classifier:
         >>> linear.apply(variables, jnp.zeros((2, 3)), None, None, False)[0].shape
         (2,)
     """
-    takes_train = "train" in module.__call__.__code__.co_varnames
+    takes_train = "train" in inspect.signature(module.__call__).parameters
 
     def call(tree, image, train, **options):
         flags = {"train": train} if takes_train else {}
