@@ -1,0 +1,62 @@
+"""Cohorts in memory and whole cycles of a program, for several benchmarks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import types
+from harmjax.cohort import generator, plan
+
+
+def noise(sizes, held_out: int, shape=(40, 48, 40), seed: int = 0):
+    """(train, held out) of `sizes[c]` training scans of random voxels at centre c."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(centre):
+        number = len(centre)
+        return types.Samples(
+            image=rng.integers(0, 256, (number, *shape), np.uint8),
+            label=rng.integers(0, 2, number).astype(np.int32),
+            centre=np.asarray(centre, np.int32),
+            identity=rng.integers(0, 2**32, number, np.uint32),
+        )
+
+    everywhere = np.sort(np.arange(held_out) % len(sizes))
+    return drawn(np.repeat(np.arange(len(sizes)), sizes)), drawn(everywhere)
+
+
+def brains(centres: str, effect: float = 20.0):
+    """(train, verification) of semi-synthetic scans at 4 mm, see `harmjax.cohort`."""
+    rows = plan.rows(plan.centres(centres))
+    names = sorted({row.centre for row in rows})
+    make = generator.generator(effect=effect)
+
+    def samples(split):
+        chosen = [row for row in rows if row.split == split]
+        return types.Samples(
+            image=make(chosen),
+            label=np.array([row.label for row in chosen], np.int32),
+            centre=np.array([names.index(row.centre) for row in chosen], np.int32),
+            identity=np.arange(len(chosen), dtype=np.uint32),
+        )
+
+    return samples("train"), samples("verification")
+
+
+def start(learner, policy, program, image):
+    """The traveller before the first cycle, for training scans `image` [N, *S]."""
+    model = jax.jit(learner.init)(jax.random.key(0), jnp.asarray(image[:1]))
+    model = jax.device_put(model, jax.local_devices()[0])
+    state = policy.init(len(image), program.counts(model))
+    return jax.device_put(types.Travel(model, state), jax.local_devices()[0])
+
+
+def cycle(program, traveller, number: int):
+    """The traveller after one cycle, computed."""
+    traveller = program.open(traveller, number)
+    stops, size = program.stops(traveller, number), program.stops_per_call
+    for first in range(0, len(stops.cycle), size):
+        some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
+        traveller, trail = program.visits(traveller, some)
+        np.asarray(trail.loss)
+    return jax.block_until_ready(program.close(traveller, number)[0])

@@ -1,0 +1,37 @@
+"""Nothing is compiled again after the first cycle of a phase: not for a cycle, batch or centre."""
+
+import re
+
+import jax
+import pytest
+
+from harmjax import phases, policies, training
+
+RUNS = [("verify_revisit", "memory"), ("none", "stream")]
+RUNS += [("screen", "memory")] if "screen" in policies.names() else []
+
+
+@pytest.mark.parametrize(("policy", "federation"), RUNS)
+def test_no_cycle_but_a_phases_first_compiles(
+    patients, tmp_path, monkeypatch, caplog, policy, federation
+):
+    """Centres of 1 to 12 patients, a bad one whose batches are rejected, stops in calls of four."""
+    patients.policy.name, patients.train.federation = policy, federation
+    patients.train.warmup_cycles, patients.train.cycles = 3, 7
+    if policy == "screen":
+        patients.policy.screen.families = ("margin", "distance")
+    real, seen = phases._cycle, {}
+
+    def counted(run, program, traveller, cycle, bar):
+        caplog.clear()
+        result = real(run, program, traveller, cycle, bar)
+        names = re.findall(r"Finished XLA compilation of (\S+)", caplog.text)
+        seen.setdefault(id(program), []).append(names)
+        return result
+
+    monkeypatch.setattr(phases, "_cycle", counted)
+    with jax.log_compiles():
+        training.train(patients, tmp_path / "run", progress=False)
+    assert len(seen) >= 2 and any(cycles[0] for cycles in seen.values())
+    for cycles in seen.values():
+        assert len(cycles) >= 3 and not any(cycles[1:]), cycles
