@@ -37,6 +37,7 @@ def run(main, *, required=("config", "workdir")) -> None:
             if workdir is not None:
                 workdir.mkdir(parents=True, exist_ok=True)
             _keep_compiled_programs()
+            _take_memory_in_huge_pages()
             main(CONFIG.value, workdir)
         except (ValueError, FloatingPointError) as error:
             log(workdir, traceback.format_exc(), echo=False)
@@ -106,3 +107,15 @@ def _keep_compiled_programs() -> None:
     cache = pathlib.Path.home() / ".cache" / "harmjax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _take_memory_in_huge_pages() -> None:
+    """Starts this process anew under glibc's huge pages, unless the environment tunes glibc.
+
+    XLA on CPU takes and returns a program's working memory at every call. Page by page that cost a
+    sixth to a third of a training step's CPU time, and half of it where a step is a call.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
