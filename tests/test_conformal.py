@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from harmjax import conformal
 from harmjax.policies import centre_test, screen
@@ -71,8 +72,9 @@ def test_variance_components_of_balanced_centres():
     centre = np.repeat(np.arange(2000), 10)
     own = 0.5 * rng.normal(size=2000)
     score = own[centre] + rng.normal(size=20000)
-    between, within = centre_test.components(jnp.asarray(score - score.mean()), centre, 20000)
-    np.testing.assert_allclose([between, within], [own.var(), 1.0], rtol=0.1)
+    found = centre_test.components(jnp.asarray(score - score.mean()), centre, 20000)
+    np.testing.assert_allclose([found[0], found[2]], [own.var(), 1.0], rtol=0.1)
+    assert found[0] < found[1] < 1.2 * found[0]
 
 
 def test_weak_evidence_adds_up_over_a_centre_but_not_what_its_good_scans_share():
@@ -82,7 +84,7 @@ def test_weak_evidence_adds_up_over_a_centre_but_not_what_its_good_scans_share()
 
     def p_values(shift):
         score = own[centre] + rng.normal(size=200) + shift
-        return jnp.asarray(1 - 0.5 * (1 + np.vectorize(__import__("math").erf)(score / 2**0.5)))
+        return jnp.asarray(stats.norm.sf(score))
 
     held_out = p_values(0.0)[:, None], jnp.asarray(centre)
     bad = np.where(centre == 3, 2.5, 0.0)
@@ -91,3 +93,23 @@ def test_weak_evidence_adds_up_over_a_centre_but_not_what_its_good_scans_share()
     assert set(centre[np.asarray(found)]) == {3}
     clean = centre_test.harmful((p_values(0)[:, None], jnp.asarray(centre), used), held_out, 0.01)
     assert not clean.any()
+
+
+@pytest.mark.parametrize("centres, spread", [(4, 0.5), (4, 0.0), (20, 0.3)])
+def test_hospitals_that_differ_are_not_called_harmful(centres, spread):
+    """Family-wise error over many draws of few and of many centres."""
+    rng = np.random.default_rng(2)
+    centre, small = np.repeat(np.arange(centres), 60), np.repeat(np.arange(centres), 12)
+
+    def p_values(score):
+        return jnp.asarray(stats.norm.sf(score / np.hypot(1, spread)))[:, None]
+
+    harmful = jax.jit(lambda *p: centre_test.harmful((p[0], centre, p[1]), (p[2], small), 0.05))
+    false = []
+    for _ in range(200):
+        own = spread * rng.normal(size=centres)
+        train = own[centre] + rng.normal(size=len(centre))
+        held_out = own[small] + rng.normal(size=len(small))
+        used = np.ones(len(centre), bool)
+        false.append(bool(harmful(p_values(train), used, p_values(held_out)).any()))
+    assert np.mean(false) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(false))

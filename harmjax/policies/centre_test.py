@@ -12,7 +12,7 @@ def harmful(training, held_out, level, *, least: int = 2):
 
     P-values become normal scores `g = -Phi^-1(p)`, cut at `CUT`. A centre's scores scatter with
     variance s^2 around a mean of its own, which varies between centres with variance tau^2: its
-    scanner or its patients. Both variances come from the verification scans (method of moments),
+    scanner or its patients. Both variances come from the verification scans (see `components`),
     and the m verification scans of the centre predict its mean, shrunk by `m tau^2 / (m tau^2 +
     s^2)` (best linear prediction). What the mean of its n training samples exceeds that by has
     variance `s^2 / n + tau^2 s^2 / (m tau^2 + s^2)` at a good centre. Families of evidence are
@@ -35,7 +35,7 @@ def harmful(training, held_out, level, *, least: int = 2):
     def of_family(p_value, of_held_out):
         usual = normal_scores(of_held_out)
         usual = usual - jnp.mean(usual)
-        between, within = components(usual, held_out[1], size)
+        _, between, within = components(usual, held_out[1], size)
         verified = jnp.zeros(size).at[held_out[1]].add(1.0)
         predicted = between * jnp.zeros(size).at[held_out[1]].add(usual)
         predicted /= verified * between + within
@@ -55,18 +55,31 @@ def normal_scores(p_value):
 
 
 def components(score, centre, size: int):
-    """Variance between centres and within, by the method of moments.
+    """Variance between centres, an upper bound of it, and variance within them.
+
+    Mean squares of a one-way analysis of variance with centres of unequal size. Few centres tell
+    little of the variance between them, so it is taken at the upper end of its one-sided 95%
+    interval; one that is too small would make any difference between hospitals look like harm.
 
     Args:
         score: [M] of mean 0.
         centre: [M] int.
         size: More than the largest centre index.
+
+    References:
+        Searle, Casella & McCulloch, Variance components, 1992, section 3.6.
+        Wilson & Hilferty, The distribution of chi-square, PNAS 17(12), 1931 (its quantile).
     """
     number = jnp.zeros(size).at[centre].add(1.0)
     mean = jnp.zeros(size).at[centre].add(score) / jnp.maximum(number, 1)
-    present = jnp.sum(number > 0)
-    all_scans = len(score)
-    within = jnp.sum((score - mean[centre]) ** 2) / jnp.maximum(all_scans - present, 1)
-    excess = jnp.sum(number * mean**2) - present * within
-    between = excess / jnp.maximum(all_scans - jnp.sum(number**2) / all_scans, 1)
-    return jnp.maximum(between, 0.0), jnp.maximum(within, 1e-6)
+    scans, freedom = len(score), jnp.maximum(jnp.sum(number > 0) - 1, 1)
+    within = jnp.sum((score - mean[centre]) ** 2) / jnp.maximum(scans - freedom - 1, 1)
+    square = jnp.sum(number * mean**2) / freedom
+    typical = jnp.maximum(scans - jnp.sum(number**2) / scans, 1) / freedom
+    part = 2 / (9 * freedom)
+    lowest = (1 - part - 1.645 * jnp.sqrt(part)) ** 3  # 5% quantile of chi-square over freedom
+
+    def between(square):
+        return jnp.maximum((square - within) / typical, 0.0)
+
+    return between(square), between(square / lowest), jnp.maximum(within, 1e-6)
