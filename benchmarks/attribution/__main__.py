@@ -138,12 +138,16 @@ def evaluate(chosen, scores, workdir, progress) -> list[list]:
                 accuracy[f"{library} {method}"],
                 values.linear_datamodelling_score(harm, masks, losses),
             )
-            costs = [cost.get(kind) for kind in exchange.COSTS]
-            rows.append([library, method, *key, *measures, *costs])
+            numbers = [*measures, *(cost.get(kind) for kind in exchange.COSTS)]
+            rows.append([library, method, *key, *map(_rounded, numbers)])
         for method in ("none", "oracle"):
             nothing = [None] * (1 + len(exchange.COSTS))
             rows.append(["", method, *key, None, None, None, accuracy[f" {method}"], *nothing])
     return rows
+
+
+def _rounded(number):
+    return None if number is None else round(float(number), 4)
 
 
 def removed(harm, number):

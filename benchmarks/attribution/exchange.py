@@ -14,7 +14,7 @@ COSTS = ("seconds", "forward", "gradient", "jvp")  # passes in samples
 
 
 def score_all(methods, *, passes=None, blind=()):
-    """Scores every cell of the folder argv[1] into argv[2]; what is there already stays.
+    """Scores every cell of the folder argv[1] into argv[2]; methods that are there already stay.
 
     Args:
         methods: name -> function of a cell (a dict of arrays: x, y, vx, vy, centre, seed) that
@@ -28,17 +28,17 @@ def score_all(methods, *, passes=None, blind=()):
     cells, out = map(pathlib.Path, sys.argv[1:3])
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(cells.glob("*.npz"), key=_seed_first):
-        if (out / path.name).exists():
+        found = _load(out / path.name)
+        if methods.keys() <= found.keys():
             continue
         with np.load(path) as file:
             cell = dict(file)
-        known = _load(out / path.name.replace("_noisy_", "_clean_"))
-        found = {name: a for name, a in known.items() if name.split(":")[0] in blind}
-        for name, method in methods.items():
-            if name not in found:
-                found |= _scored(name, method, cell, path.stem)
-                for cost, number in passes[name](cell).items() if passes else ():
-                    found[f"{name}:{cost}"] = number
+        twin = _load(out / path.name.replace("_noisy_", "_clean_"))
+        found |= {name: a for name, a in twin.items() if name.split(":")[0] in blind}
+        for name in [name for name in methods if name not in found]:
+            found |= _scored(name, methods[name], cell, path.stem)
+            for cost, number in passes[name](cell).items() if passes else ():
+                found[f"{name}:{cost}"] = number
         save(out / path.name, found)
 
 

@@ -14,8 +14,8 @@ def forest(cell):
     return ensemble.RandomForestClassifier(300, random_state=int(cell["seed"]))
 
 
-def nearest(cell):
-    return neighbors.KNeighborsClassifier(10)
+def nearest(number):
+    return lambda cell: neighbors.KNeighborsClassifier(number)
 
 
 def perceptron(cell):
@@ -46,9 +46,10 @@ def out_of_distribution(cell):
 METHODS = {
     "self-confidence, logistic": quality(logistic),
     "self-confidence, forest": quality(forest),
-    "self-confidence, 10-NN": quality(nearest),
+    "self-confidence, 10-NN": quality(nearest(10)),
     "self-confidence, perceptron": quality(perceptron),
-    "confident learning, 10-NN": quality(nearest, adjust_pred_probs=True),
+    "confident learning, 10-NN": quality(nearest(10), adjust_pred_probs=True),
+    "confident learning, 15-NN": quality(nearest(15), adjust_pred_probs=True),
     "out of distribution": out_of_distribution,
 }
 exchange.score_all(METHODS, blind=tuple(METHODS))

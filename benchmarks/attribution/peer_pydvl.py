@@ -27,11 +27,14 @@ def data_oob(cell):
     return suspicion(found.fit(train).result, len(cell["y"]))
 
 
-def knn_shapley(cell):
-    train, test = datasets(cell)
-    model = neighbors.KNeighborsClassifier(n_neighbors=10)
-    found = valuation.KNNShapleyValuation(model, test, progress=False)
-    return suspicion(found.fit(train).result, len(cell["y"]))
+def knn_shapley(neighbours):
+    def method(cell):
+        train, test = datasets(cell)
+        model = neighbors.KNeighborsClassifier(n_neighbors=neighbours)
+        found = valuation.KNNShapleyValuation(model, test, progress=False)
+        return suspicion(found.fit(train).result, len(cell["y"]))
+
+    return method
 
 
 def leave_one_out(cell):
@@ -46,7 +49,8 @@ def leave_one_out(cell):
 exchange.score_all(
     {
         "Data-OOB, forest": data_oob,
-        "KNN-Shapley": knn_shapley,
+        "KNN-Shapley, k=3": knn_shapley(3),
+        "KNN-Shapley, k=10": knn_shapley(10),
         "leave one out, logistic": leave_one_out,
     },
     blind=("Data-OOB, forest",),

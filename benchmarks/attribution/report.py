@@ -12,12 +12,12 @@ from matplotlib import pyplot  # noqa: E402
 
 LIBRARY, METHOD, TASK, CORRUPTION, VERIFICATION, SEED, AUROC, AP, RECALL, ACCURACY, LDS = range(11)
 SECONDS, FORWARD, GRADIENT, JVP = range(11, 15)
-TITLES = {
-    AUROC: "AUROC",
-    AP: "average precision",
-    RECALL: "recall at the number of corrupted samples",
-    ACCURACY: "test accuracy after removing that many suspects",
-    LDS: "linear datamodelling score",
+MEASURES = {
+    "auroc": AUROC,
+    "average_precision": AP,
+    "recall": RECALL,
+    "accuracy_after": ACCURACY,
+    "lds": LDS,
 }
 OURS = "harmjax"
 COMPARED = ("verification", "task", "corruption", "seeds", "peer", "auroc")
@@ -79,9 +79,28 @@ def _kind(library, method):
     return "combination" if method.startswith("combined") else "single", method
 
 
-def overview(rows, column) -> list[list]:
-    """Method, seeds, and mean with standard deviation over seeds per cell, best mean first."""
-    table = by_cell(rows, column)
+def summary(rows) -> list[list]:
+    """Method, seeds, and the mean over cells of every measure's mean over seeds, best AUROC first.
+
+    A method that lacks a cell has no mean.
+    """
+    tables_of = {column: by_cell(rows, column) for column in MEASURES.values()}
+    cells = {tuple(row[TASK : VERIFICATION + 1]) for row in rows}
+    found = []
+    for library, method in dict.fromkeys((row[LIBRARY], row[METHOD]) for row in rows):
+        means = []
+        for table in tables_of.values():
+            seen = table.get((library, method), {})
+            whole = cells <= seen.keys()
+            means.append(_round(np.mean([_mean(v) for v in seen.values()])) if whole else None)
+        seeds = min(map(len, tables_of[ACCURACY][library, method].values()))
+        found.append([f"{library} {method}".strip(), seeds, *means])
+    return sorted(found, key=lambda row: -(row[2] or 0))
+
+
+def overview(rows) -> list[list]:
+    """Method, seeds, and AUROC with its standard deviation over seeds per cell, best mean first."""
+    table = by_cell(rows, AUROC)
     cells = list(dict.fromkeys(c for seen in table.values() for c in seen))
     found = []
     for (library, method), seen in table.items():
@@ -91,7 +110,7 @@ def overview(rows, column) -> list[list]:
         number = min(map(len, values))
         means = [f"{np.mean(v):.3f} ({np.std(v, ddof=min(1, len(v) - 1)):.3f})" for v in values]
         overall = np.mean([np.mean(v) for v in values])
-        found.append([f"{library} {method}".strip(), number, *means, f"{overall:.3f}", overall])
+        found.append([f"{library} {method}", number, *means, f"{overall:.3f}", overall])
     return [row[:-1] for row in sorted(found, key=lambda row: -row[-1])]
 
 
@@ -114,13 +133,14 @@ def text(rows, missing, machine, versions) -> str:
     parts = [machine, ", ".join(f"{name} {number}" for name, number in versions.items())]
     parts += [f"not measured: {', '.join(missing)}"] if missing else []
     parts += ["", "AUROC: the best of each kind", tables.aligned(COMPARED, comparison(rows))]
-    for column, title in TITLES.items():
-        for verification in dict.fromkeys(row[VERIFICATION] for row in rows):
-            some = [row for row in rows if row[VERIFICATION] == verification]
-            cells = dict.fromkeys(f"{row[TASK]} {row[CORRUPTION]}" for row in some)
-            parts += ["", f"{title}, {verification} verification labels: mean (SD) over seeds"]
-            header = ("method", "seeds", *cells, "mean")
-            parts.append(tables.aligned(header, overview(some, column)))
+    for verification in dict.fromkeys(row[VERIFICATION] for row in rows):
+        some = [row for row in rows if row[VERIFICATION] == verification]
+        labels = f"{verification} verification labels"
+        parts += ["", f"{labels}: means over cells and seeds"]
+        parts.append(tables.aligned(("method", "seeds", *MEASURES), summary(some)))
+        cells = dict.fromkeys(f"{row[TASK]} {row[CORRUPTION]}" for row in some)
+        parts += ["", f"{labels}: AUROC, mean (SD) over seeds"]
+        parts.append(tables.aligned(("method", "seeds", *cells, "mean"), overview(some)))
     parts += ["", "median cost of a cell: seconds, and passes in samples"]
     parts.append(tables.aligned(("method", "seconds", "forward", "gradient", "jvp"), cost(rows)))
     return "\n".join(parts)
