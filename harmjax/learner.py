@@ -115,7 +115,7 @@ def learner(
         weight = jnp.ones(len(image))
         keys = jax.vmap(jax.random.key)(jnp.zeros(len(image), jnp.uint32))
         variables = types.Variables(model.params, model.batch_stats)
-        return classifier.apply(variables, image, weight, keys, False)
+        return classifier.apply(variables, image, weight, keys, False)[:2]
 
     def logits(model, image):
         return forward(model, image)[0]
@@ -123,7 +123,26 @@ def learner(
     def features(model, image):
         return forward(model, image)[1]
 
-    return types.Learner(init, learn, logits, features, schedule, learn_along)
+    return types.Learner(init, learn, logits, features, schedule, learn_along, forward)
+
+
+def once(learner: types.Learner, model: types.Model, image) -> types.Learner:
+    """The learner with a single forward pass of `model` over `image`, however often it is asked.
+
+    Args:
+        learner: Any.
+        model: The very object that will be asked about; others are passed on.
+        image: The same.
+    """
+    logits, features = learner.forward(model, image)
+
+    def remembered(found, otherwise):
+        return lambda m, i: found if m is model and i is image else otherwise(m, i)
+
+    return learner._replace(
+        logits=remembered(logits, learner.logits),
+        features=remembered(features, learner.features),
+    )
 
 
 def select(chosen, this, that):

@@ -92,6 +92,8 @@ class Learner(NamedTuple):
     rate: Callable[..., Array]  # cycle -> learning rate []
     learn_along: Callable[..., tuple[Model, Array, Array]] | None = None
     # (Model, Batch, weight[B], offered[B] bool, cycle, direction) -> (Model, loss [], slope [B])
+    forward: Callable[..., tuple[Array, Array]] | None = None
+    # (Model, image[B, *S]) -> (logits [B], features [B, F])
 
 
 class Federation(NamedTuple):

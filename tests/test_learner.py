@@ -105,3 +105,17 @@ def test_authors_schedule_starts_anew_after_the_warm_up():
     np.testing.assert_allclose(rate(10), 1e-4 * np.exp(-1.0), rtol=1e-6)
     np.testing.assert_allclose(rate(11), 1e-4, rtol=1e-6)
     np.testing.assert_allclose(rate(13), 1e-4 * np.exp(-0.2), rtol=1e-6)
+
+
+def test_one_forward_pass_is_remembered_for_its_own_model_and_images():
+    lrn = learner.learner(models.get("mlp")(hidden=(4,)), lambda cycle: 0.1)
+    model, image = lrn.init(jax.random.key(0), jnp.zeros((1, 3))), jnp.ones((2, 3))
+    calls = []
+    watched = lrn._replace(forward=lambda *args: calls.append(1) or lrn.forward(*args))
+    once = learner.once(watched, model, image)
+    assert (once.logits(model, image) == lrn.logits(model, image)).all()
+    assert (once.features(model, image) == lrn.features(model, image)).all()
+    assert len(calls) == 1
+    other = jax.tree.map(lambda leaf: leaf + 1, model)
+    assert (once.logits(other, image) == lrn.logits(other, image)).all()
+    assert (once.logits(model, 2 * image) == lrn.logits(model, 2 * image)).all()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import conformal, scorers, types
+from harmjax.learner import once
 from harmjax.policies import centre_test, trails
 
 FAMILIES = ("margin", "appearance")
@@ -118,6 +119,7 @@ def screen(
 
     def measure(learner, model, batch, reference):
         """Harm [B, 2, E] against the references of both halves, label and logit [B]."""
+        learner = once(learner, model, batch.image)
 
         def against(half):
             harms = []

@@ -1,0 +1,39 @@
+"""What does each family of evidence add to `screen`? The cohort of `suite83`, single harmful scans.
+
+    python -m experiments.sweep --config=configs/ablation.py --workdir=runs/ablation
+
+Damaged images and wrong labels are planted apart, thirty of them; `hits` and `wrongly_eliminated`
+are the columns to read. About ten minutes on two cores, after the cohort of configs/suite83.py.
+"""
+
+from configs import suite83
+
+FAMILIES = (
+    *(("margin",), ("alignment",), ("distance",), ("appearance",)),
+    *(("margin", "appearance"), ("margin", "distance", "appearance")),
+    ("margin", "alignment", "appearance"),
+)
+IMAGES = ("inversion", "noise", "motion", "thick_slices", "bias_field")
+LABELS = ("label_flip", "wrong_patient")
+
+
+def get_config(arg=""):
+    """The config that every run starts from; no argument."""
+    config = suite83.get_config(arg)
+    config.policy.name = "screen"
+    config.scenario.name, config.scenario.count = "singles", 30
+    config.train.cycles = 14
+    config.train.deliver = "last"
+    config.report = False
+    return config
+
+
+def get_hyper(hyper):
+    """Families, kinds of harm, seeds."""
+    return hyper.product(
+        [
+            hyper.sweep("scenario.harm", (IMAGES, LABELS)),
+            hyper.zipit([hyper.sweep("seed", (0, 1)), hyper.sweep("scenario.seed", (0, 1))]),
+            hyper.sweep("policy.screen.families", FAMILIES),
+        ]
+    )
