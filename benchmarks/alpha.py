@@ -21,7 +21,7 @@ from configs import heart
 from harmjax import preparation, training
 
 ALPHAS = (0.01, 0.02, 0.05)
-SEEDS = tuple(range(24))
+SEEDS = tuple(range(20))
 SCENARIOS = {"none": 0, "singles": 30}
 WHICH = ("all", "controls", "patients")
 

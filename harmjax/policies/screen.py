@@ -74,8 +74,9 @@ def screen(
     eliminates at p <= alpha / 2^k, so that over all examinations a good sample is eliminated with a
     probability of at most `alpha`, whatever its class. Nor may more than `false_share` of what is
     eliminated be expected to be good (Benjamini-Hochberg), which spares clean cohorts. A suspect
-    that is not eliminated at its examination returns. Centres are tested as groups at the same
-    times and levels (see `centre_test`); all samples of a harmful centre are eliminated.
+    that is not eliminated at its examination returns. Centres are tested as groups after every
+    cycle (see `centre_test`): all samples of a harmful centre are set aside, and eliminated at an
+    examination at its level.
 
     If most samples look harmful, or the verification scans look worse than the training samples,
     the policy says so (`types.ALARMS`); in the first case it eliminates nothing.
@@ -295,34 +296,47 @@ def screen(
         )
 
     def close(fed, travel, cycle):
-        state, num_samples = travel.state, len(fed.centre)
-        everyone = jnp.arange(num_samples, dtype=jnp.int32)
+        state = travel.state
+        everyone = jnp.arange(len(fed.centre), dtype=jnp.int32)
         num_cycles = cycle - state.start + 1
-        examined = (num_cycles % examine_every == 0) | (num_cycles == examine_every)
-        state = jax.tree.map(
-            lambda then, now: jnp.where(examined, then, now), examine(fed, state, cycle), state
+        shared = left(state) & harmful_centres(fed, state, alpha) & (state.suspected < 0)
+        waiting = state._replace(suspected=jnp.where(shared, cycle, state.suspected))
+        after = jax.tree.map(
+            lambda then, now: jnp.where(num_cycles % examine_every == 0, then, now),
+            examine(fed, state, cycle),
+            waiting,
         )
-        before = travel.state
-        gone = state.eliminated & ~before.eliminated
-        back = (before.suspected >= 0) & (state.suspected < 0) & ~gone
-        alone = gone & (before.suspected >= 0)
-        kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
-        rows = judged(state, everyone, gone | back, kind, back)
-        return travel._replace(state=state._replace(yardstick=None)), rows
+        fresh = (after.suspected >= 0) & (state.suspected < 0)
+        gone = after.eliminated & ~state.eliminated
+        back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
+        kind = jnp.where(gone & (state.p_value > alpha), types.CENTRE, types.EXAMINATION)
+        kind = jnp.where(fresh, types.SUSPICION, kind)
+        rows = judged(state, everyone, gone | back | fresh, kind, back)
+        return travel._replace(state=after._replace(yardstick=None)), rows
+
+    def left(state):
+        """[N] bool, who is examined."""
+        return ~state.eliminated & (state.visits > 0) & ~trusted(jnp.arange(len(state.visits)))
+
+    def evidence_so_far(state):
+        return state.evidence / jnp.maximum(state.visits, 1)[:, None]
+
+    def harmful_centres(fed, state, level):
+        """[N] bool, whether the sample's centre is harmful as a group."""
+        yard = state.yardstick
+        if not centres:
+            return jnp.zeros(len(fed.centre), bool)
+        training = tails(yard, evidence_so_far(state), state.label), fed.centre, left(state)
+        held_out = tails(yard, yard.held_out, yard.held_out_label), fed.held_out_centre
+        return centre_test.harmful(training, held_out, level)
 
     def examine(fed, state, cycle):
-        yard = state.yardstick
-        left = ~state.eliminated & (state.visits > 0) & ~trusted(jnp.arange(len(fed.centre)))
         level = alpha / 2.0 ** (state.examinations + 1)
         due = (state.suspected >= 0) & (state.suspected <= cycle - examine_every + 1)
-        limit = jnp.minimum(level, largest_rejected(state.p_value, left, false_share))
+        limit = jnp.minimum(level, largest_rejected(state.p_value, left(state), false_share))
         gone = due & (state.p_value <= limit)
-        mean = state.evidence / jnp.maximum(state.visits, 1)[:, None]
-        if centres:
-            training = (tails(yard, mean, state.label), fed.centre, left)
-            held_out = tails(yard, yard.held_out, yard.held_out_label), fed.held_out_centre
-            gone |= left & centre_test.harmful(training, held_out, level)
-        alarm = alarmed(state, left, tails(yard, mean, state.label))
+        gone |= left(state) & harmful_centres(fed, state, level)
+        alarm = alarmed(state)
         gone &= alarm != MOST
         return state._replace(
             suspected=jnp.where(gone | due, -1, state.suspected),
@@ -332,13 +346,15 @@ def screen(
             alarm=jnp.maximum(alarm, state.alarm),
         )
 
-    def alarmed(state, left, tail):
-        number, of_held_out = jnp.sum(left), len(state.held_out_evidence)
-        most = jnp.sum(left & (state.p_value <= 0.05)) > 0.5 * number
+    def alarmed(state):
+        tail = tails(state.yardstick, evidence_so_far(state), state.label)
+        examined = left(state)
+        number, of_held_out = jnp.sum(examined), len(state.held_out_evidence)
+        most = jnp.sum(examined & (state.p_value <= 0.05)) > 0.5 * number
         alarm = jnp.where(most, MOST, NOTHING)
         for place, member in enumerate(members.values()):
             if not member.passes:
-                share = jnp.sum(left & (tail[:, place] <= TAIL)) / jnp.maximum(number, 1)
+                share = jnp.sum(examined & (tail[:, place] <= TAIL)) / jnp.maximum(number, 1)
                 error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / jnp.maximum(number, 1) + 1 / of_held_out))
                 few = share < TAIL - 3 * error
                 alarm = jnp.where(few & ~most, CONTAMINATED, alarm)
@@ -347,8 +363,7 @@ def screen(
     def verdicts(state, cycle):
         del cycle
         seen = state.visits > 0
-        mean = state.evidence / jnp.maximum(state.visits, 1)[:, None]
-        each = jnp.where(seen[:, None], mean, jnp.nan)
+        each = jnp.where(seen[:, None], evidence_so_far(state), jnp.nan)
         p_value = jnp.where(seen, state.p_value, jnp.nan)
         return types.Verdicts(
             harm=jnp.log(alpha / jnp.maximum(p_value, 1e-30)),
