@@ -30,4 +30,4 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .jax_cache build *.egg-info
+	rm -rf $(VENV) .venv-cleanlab .jax_cache build *.egg-info
