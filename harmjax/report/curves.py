@@ -9,6 +9,9 @@ OUTCOMES = (  # kind of trial, title, words for accepted and not
     ("batch", "Batches", "accepted", "rolled back"),
     ("single", "Samples tried alone", "accepted", "suspected"),
     ("revisit", "Revisits", "returned", "eliminated"),
+    ("suspicion", "Suspicions", "kept", "set aside"),
+    ("examination", "Examinations", "returned", "eliminated"),
+    ("centre", "Harmful centres' samples", "kept", "eliminated"),
 )
 SMALL = (280, 190)  # pixels
 
@@ -54,6 +57,7 @@ def _models(ax, found, split, name) -> float:
 
 def _verifications(ax, decisions, name):
     """Draws the reference after every verification, and how far refused updates rose above it."""
+    decisions = [row for row in decisions if row["kind"] == "baseline" or row["reference_fpr"]]
     if not decisions:
         return
     cycle = results.column(decisions, "cycle")

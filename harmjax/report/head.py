@@ -138,8 +138,8 @@ def _facts(study, found) -> markup.Html:
     def of(name, default="–"):
         return results.setting(found, name, default)
 
-    settings = {k: v for k, v in of("policy", {}).items() if k != "name"}
     name = of("policy.name", "unknown")
+    settings = of(f"policy.{name}", {})
     words = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())
     facts = {
         "policy": POLICIES.get(name, f"{name} ({words})" if words else name),

@@ -89,15 +89,16 @@ def decisions(found: results.Results) -> markup.Html:
     rows = [
         [
             *(r["cycle"], r["stop"], r["centre"], r["kind"], r["subjects"].replace(";", ", ")),
-            *(f"{results.number(r[k]):.1%}" for k in ("fpr", "reference_fpr")),
-            *(f"{results.number(r[k]):.1%}" for k in ("fnr", "reference_fnr", "allowed")),
+            *(_percent(r[k]) for k in ("fpr", "reference_fpr")),
+            *(_percent(r[k]) for k in ("fnr", "reference_fnr", "allowed")),
+            _short(r.get("p_value")),
         ]
         for r in shown
     ]
     header = ["cycle", "stop", "centre", "kind", "samples"]
-    header += ["FPR", "reference", "FNR", "reference", "allowed rise"]
+    header += ["FPR", "reference", "FNR", "reference", "allowed rise", "p-value"]
     table = _details(
-        f"Refused updates (showing the latest {len(shown)} of {len(refused)})",
+        f"Refused updates and suspects (showing the latest {len(shown)} of {len(refused)})",
         markup.table(header, rows),
     )
     return markup.join(
@@ -109,6 +110,14 @@ def decisions(found: results.Results) -> markup.Html:
             "one at a time.",
         )
         if any(r["kind"] == "batch" for r in found.decisions)
+        else None,
+        markup.element(
+            "p",
+            "Every sample is scored when the model meets it, and its evidence compared with "
+            "that of the verification scans of its class. One with a small p-value is set aside, and "
+            "eliminated or returned when it is examined.",
+        )
+        if any(r["kind"] == "suspicion" for r in found.decisions)
         else None,
         markup.element("div", charts, class_="charts four"),
         table if refused else None,
@@ -239,6 +248,16 @@ def settings(found: results.Results) -> markup.Html:
         markup.element("p", f"{versions or 'versions unknown'}; {', '.join(found.devices)}"),
         _details("The config of this run", markup.element("pre", text, class_="scroll")),
     )
+
+
+def _percent(text) -> str:
+    value = results.number(text)
+    return f"{value:.1%}" if np.isfinite(value) else "–"
+
+
+def _short(text) -> str:
+    value = results.number(text)
+    return f"{value:.2g}" if np.isfinite(value) else "–"
 
 
 def _three(text) -> str:
