@@ -114,8 +114,8 @@ def decisions(found: results.Results) -> markup.Html:
         markup.element(
             "p",
             "Every sample is scored when the model meets it, and its evidence compared with "
-            "that of the verification scans of its class. One with a small p-value is set aside, and "
-            "eliminated or returned when it is examined.",
+            "that of the verification scans of its class. One with a small p-value is set aside, "
+            "and eliminated or returned when it is examined.",
         )
         if any(r["kind"] == "suspicion" for r in found.decisions)
         else None,
