@@ -28,6 +28,7 @@ from harmjax import (
 from harmjax.policies import fixed
 
 UNVERIFYING = ("none", "oracle")
+FEWEST_SUMMED = 10  # verification scans that a reference for evidence is made of
 
 
 class Outcome(NamedTuple):
@@ -81,7 +82,23 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     taken = inspect.signature(factory).parameters
     settings = dict(config.policy.get(name, {}))
     settings |= {key: value for key, value in offered.items() if key in taken}
-    return overruled(_built(f"policy.{name}", factory, settings), study)
+    policy = _built(f"policy.{name}", factory, settings)
+    if policy.scoring[1]:
+        _check_references(config, study)
+    return overruled(policy, study)
+
+
+def _check_references(config, study: preparation.Study) -> None:
+    """Raises ValueError if too few verification scans may be summed to measure evidence against."""
+    least = config.train.minimum_group
+    halves = np.bincount(study.verification.centre) // 2
+    summed = int(halves[halves >= least].sum())
+    if summed < FEWEST_SUMMED:
+        raise ValueError(
+            f"policy.name={config.policy.name!r}: {summed} verification scans in either half of "
+            f"the centres that hold at least 2 x train.minimum_group={least} of them, and "
+            f"{FEWEST_SUMMED} are needed; hold out more, or lower train.minimum_group"
+        )
 
 
 def overruled(policy: types.QualityControl, study: preparation.Study) -> types.QualityControl:

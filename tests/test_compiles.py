@@ -20,6 +20,7 @@ def test_no_cycle_but_a_phases_first_compiles(
     patients.train.warmup_cycles, patients.train.cycles = 3, 7
     if policy == "screen":
         patients.policy.screen.families = ("margin", "distance")
+        patients.train.minimum_group = 2
     real, seen = phases._cycle, {}
 
     def counted(run, program, traveller, cycle, bar):

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from harmjax import conformal
-from harmjax.policies import centre_test, screen
+from harmjax.policies import centre_test, evidence, screen
 
 
 def test_p_values_count_the_class_alone():
@@ -37,18 +37,18 @@ def test_good_samples_are_called_suspicious_as_often_as_promised(number):
     def one(key):
         keys = jax.random.split(key, 2)
         label = jnp.arange(number + 200) % 2
-        evidence = jax.random.normal(keys[0], (number + 200, 2))
+        shown = jax.random.normal(keys[0], (number + 200, 2))
         heavy = jax.random.exponential(keys[1], (number + 200, 2))
-        evidence = jnp.where(label[:, None] == 1, heavy, evidence)
-        held, held_label = evidence[:number], label[:number]
+        shown = jnp.where(label[:, None] == 1, heavy, shown)
+        held, held_label = shown[:number], label[:number]
         scales = jax.vmap(conformal.scale, (1, None))(held, held_label)
 
         def tails(p_fn, values, label):
             return jax.vmap(p_fn, (0, 1, None), 1)(scales, values, label)
 
-        own = screen.fuse(tails(conformal.own_p_value, held, held_label))
+        own = evidence.fuse(tails(conformal.own_p_value, held, held_label))
         fused = conformal.scale(own, held_label)
-        new = screen.fuse(tails(conformal.p_value, evidence[number:], label[number:]))
+        new = evidence.fuse(tails(conformal.p_value, shown[number:], label[number:]))
         return conformal.p_value(fused, new, label[number:])
 
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 200)))

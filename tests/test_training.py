@@ -102,6 +102,16 @@ def test_settings_that_cannot_work_are_named_before_training(patients, tmp_path,
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
+def test_evidence_needs_verification_scans_that_may_be_summed(patients, tmp_path):
+    patients.policy.name = "screen"
+    with pytest.raises(ValueError, match="0 verification scans in either half"):
+        training.train(patients, tmp_path / "run", progress=False)
+    patients.train.minimum_group = 2
+    training.train(patients, tmp_path / "run", progress=False)
+    rows = replay.read(tmp_path / "run" / "harm.csv")
+    assert all(float(row["p_value"]) <= 1 and row["appearance"] for row in rows)
+
+
 def test_loss_that_is_not_finite_names_cycle_centre_and_stop(patients, tmp_path):
     manifest = pathlib.Path(patients.data.manifest)
     lines = manifest.read_text().splitlines()

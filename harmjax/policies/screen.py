@@ -6,33 +6,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from harmjax import conformal, scorers, types
-from harmjax.learner import once
-from harmjax.policies import centre_test, trails
+from harmjax import types
+from harmjax.policies import centre_test, evidence, trails
 
 FAMILIES = ("margin", "appearance")
+MODEL_FREE = ("appearance",)  # evidence that training on a sample does not change
 TAIL = 0.1  # of the verification scans; as many training samples should lie beyond its edge
 NOTHING, MOST, CONTAMINATED = range(3)  # indices into types.ALARMS
-
-
-class Yardstick(NamedTuple):
-    """What the samples of one cycle are measured with and against."""
-
-    model: types.Model  # as the cycle began
-    reference: types.PyTree  # of every family, from either half of the centres: leaves [2, ...]
-    middle: types.Array  # [2, E] float32, median harm of the verification scans by class
-    spread: types.Array  # [2, E] float32, their robust standard deviation
-    families: conformal.Scale  # of every family's accumulated evidence: leaves [E, 2, ...]
-    fused: conformal.Scale  # of the fused evidence
-    held_out: types.Array  # [M, E] float32, accumulated evidence about the verification scans
-    held_out_label: types.Array  # [M] int32
-    counts: types.Counts  # of the model, over all verification scans
 
 
 class State(NamedTuple):
     """What the server remembers between stops; E families of evidence, summed over cycles."""
 
-    yardstick: Yardstick | None  # None between cycles
+    yardstick: evidence.Yardstick | None  # None between cycles
     label: types.Array  # [N] int32, -1 before the first visit
     visits: types.Array  # [N] int32
     evidence: types.Array  # [N, E] float32, robust standard deviations, summed over visits
@@ -106,34 +92,12 @@ def screen(
         >>> screen(families=("margin",)).scoring
         (('forward',), ('forward',))
     """
-    if not families:
-        raise ValueError("screen.families is empty: name at least one scorer")
-    members = {name: scorers.get(name)() for name in families}
-    for name, member in members.items():
-        if member.measure is None:
-            raise ValueError(f"screen.families: {name!r} tries updates out; choose another scorer")
+    asked = evidence.families(families)
     if not 0 < alpha < 1 or not 0 < false_share <= 1 or examine_every < 1 or not 0 <= soft < 1:
         raise ValueError(
             f"screen: alpha={alpha} and false_share={false_share} must be fractions above 0, "
             f"examine_every={examine_every} at least 1, soft={soft} in [0, 1)"
         )
-
-    def measure(learner, model, batch, reference):
-        """Harm [B, 2, E] against the references of both halves, label and logit [B]."""
-        learner = once(learner, model, batch.image)
-
-        def against(half):
-            harms = []
-            for name, member in members.items():
-                own = jax.tree.map(lambda leaf: leaf[half], reference[name])
-                harms.append(member.judge(member.measure(learner, model, batch, own), own))
-            return jnp.stack(harms, axis=1)
-
-        return {
-            "harm": jnp.stack([against(0), against(1)], axis=1),
-            "label": batch.label.astype(jnp.float32),
-            "logit": learner.logits(model, batch.image),
-        }
 
     def init(num_samples, baseline):
         num_held_out = sum(int(count) for count in baseline)
@@ -142,9 +106,9 @@ def screen(
             yardstick=None,
             label=nobody,
             visits=jnp.zeros(num_samples, jnp.int32),
-            evidence=jnp.zeros((num_samples, len(members))),
+            evidence=jnp.zeros((num_samples, len(asked.names))),
             held_out_visits=jnp.int32(0),
-            held_out_evidence=jnp.zeros((num_held_out, len(members))),
+            held_out_evidence=jnp.zeros((num_held_out, len(asked.names))),
             p_value=jnp.ones(num_samples),
             suspected=nobody,
             eliminated=jnp.zeros(num_samples, bool),
@@ -171,53 +135,15 @@ def screen(
         return jnp.minimum(1.0, p_value / soft) if soft else jnp.ones_like(p_value)
 
     def open_(fed, travel, cycle):
-        state, model = travel.state, travel.model
-        half = halves(fed.held_out_centre)
-        reference = [
-            {
-                name: member.reference(only(fed, half != own), model, cycle)
-                for name, member in members.items()
-            }
-            for own in range(2)
-        ]
-        reference = jax.tree.map(lambda *each: jnp.stack(each), *reference)
-        found = fed.survey(measure, model, reference)
-        label = found["label"].astype(jnp.int32)
-        harm = of_half(found["harm"], half)
-        middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(jnp.arange(2))
-        total = state.held_out_evidence + (harm - middle[label]) / spread[label]
-        visits = state.held_out_visits + 1
-        mean = total / visits
-        family_scales = jax.vmap(conformal.scale, (1, None))(mean, label)
-        own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(family_scales, mean, label)
-        yardstick = Yardstick(
-            model=model,
-            reference=reference,
-            middle=middle,
-            spread=spread,
-            families=family_scales,
-            fused=conformal.scale(fuse(own), label),
-            held_out=mean,
-            held_out_label=label,
-            counts=counted(found["logit"], label),
+        state, visits = travel.state, travel.state.held_out_visits + 1
+        yard, total = evidence.yardstick(
+            asked, fed, travel.model, cycle, state.held_out_evidence, visits
         )
         start = jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32)
-        return travel._replace(
-            state=state._replace(
-                yardstick=yardstick,
-                held_out_visits=visits,
-                held_out_evidence=total,
-                start=start,
-            )
+        state = state._replace(
+            yardstick=yard, held_out_visits=visits, held_out_evidence=total, start=start
         )
-
-    def p_values(yardstick, mean, label):
-        """Conformal p-values [K] of accumulated evidence [K, E]."""
-        return conformal.p_value(yardstick.fused, fuse(tails(yardstick, mean, label)), label)
-
-    def tails(yardstick, mean, label):
-        """Conformal p-values [K, E] of every family."""
-        return jax.vmap(conformal.p_value, (0, 1, None), 1)(yardstick.families, mean, label)
+        return travel._replace(state=state)
 
     def visit(fed, travel, stop):
         num_samples, ids = len(fed.centre), stop.ids
@@ -251,26 +177,25 @@ def screen(
         yard, ids = state.yardstick, stop.ids
 
         def ask(_):
-            return fed.at(measure, yard.model, stop, yard.reference)
+            return fed.at(asked.measure, yard.model, stop, yard.reference)
 
         def spare(_):
             nothing = jnp.zeros(ids.shape)
-            harm = jnp.zeros((*ids.shape, 2, len(members)))
+            harm = jnp.zeros((*ids.shape, 2, len(asked.names)))
             return {"harm": harm, "label": nothing, "logit": nothing}
 
         found = fed.cond(jnp.any(ids < len(fed.centre)), ask, spare, 0)
         label = jnp.where(jnp.isnan(found["label"]), 0, found["label"]).astype(jnp.int32)
-        harm = of_half(found["harm"], ids % 2)
-        units = (harm - yard.middle[label]) / yard.spread[label]
+        units = evidence.in_units(yard, found["harm"], ids, label)
         visits = state.visits.at[ids].add(1, mode="drop")
-        evidence = state.evidence.at[ids].add(units, mode="drop")
+        total = state.evidence.at[ids].add(units, mode="drop")
         inside = jnp.minimum(ids, len(visits) - 1)
-        mean = evidence[inside] / jnp.maximum(visits[inside], 1)[:, None]
-        p_value = p_values(yard, mean, label)
+        mean = total[inside] / jnp.maximum(visits[inside], 1)[:, None]
+        p_value = evidence.p_values(yard, mean, label)
         return state._replace(
             label=state.label.at[ids].set(label, mode="drop"),
             visits=visits,
-            evidence=evidence,
+            evidence=total,
             p_value=state.p_value.at[ids].set(p_value, mode="drop"),
         )
 
@@ -326,8 +251,9 @@ def screen(
         yard = state.yardstick
         if not centres:
             return jnp.zeros(len(fed.centre), bool)
-        training = tails(yard, evidence_so_far(state), state.label), fed.centre, left(state)
-        held_out = tails(yard, yard.held_out, yard.held_out_label), fed.held_out_centre
+        tails = evidence.tails(yard, evidence_so_far(state), state.label)
+        usual = evidence.tails(yard, yard.held_out, yard.held_out_label)
+        training, held_out = (tails, fed.centre, left(state)), (usual, fed.held_out_centre)
         return centre_test.harmful(training, held_out, level)
 
     def examine(fed, state, cycle):
@@ -347,13 +273,13 @@ def screen(
         )
 
     def alarmed(state):
-        tail = tails(state.yardstick, evidence_so_far(state), state.label)
+        tail = evidence.tails(state.yardstick, evidence_so_far(state), state.label)
         examined = left(state)
         number, of_held_out = jnp.sum(examined), len(state.held_out_evidence)
         most = jnp.sum(examined & (state.p_value <= 0.05)) > 0.5 * number
         alarm = jnp.where(most, MOST, NOTHING)
-        for place, member in enumerate(members.values()):
-            if not member.passes:
+        for place, name in enumerate(asked.names):
+            if name in MODEL_FREE:
                 share = jnp.sum(examined & (tail[:, place] <= TAIL)) / jnp.maximum(number, 1)
                 error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / jnp.maximum(number, 1) + 1 / of_held_out))
                 few = share < TAIL - 3 * error
@@ -371,56 +297,11 @@ def screen(
             eliminated=state.eliminated,
             cycle=state.verdict,
             p_value=p_value,
-            evidence={name: each[:, place] for place, name in enumerate(members)},
+            evidence={name: each[:, place] for place, name in enumerate(asked.names)},
             alarm=state.alarm,
         )
 
-    passes = needed(*(member.passes for member in members.values()))
-    reference_passes = [p for member in members.values() for p in 2 * member.reference_passes]
-    held_out_passes = (*needed(passes, ("forward",)), *reference_passes)
-    return types.QualityControl(
-        init, mask, visit, close, verdicts, open_, visited, (passes, held_out_passes)
-    )
-
-
-def needed(*passes) -> tuple[str, ...]:
-    """Passes that serve several families at once: a jvp holds a forward pass."""
-    kinds = dict.fromkeys(p for some in passes for p in some)
-    return tuple(kind for kind in kinds if kind != "forward" or "jvp" not in kinds)
-
-
-def halves(centre):
-    """Which half [M] each held-out scan is in: every other one of its centre."""
-    earlier = jnp.tril(centre[:, None] == centre, -1)
-    return jnp.sum(earlier, axis=1, dtype=jnp.int32) % 2
-
-
-def only(fed: types.Federation, among) -> types.Federation:
-    """The federation whose sums run over some held-out scans only, `among` [M] bool."""
-
-    def total(statistic, model, *args):
-        return fed.total(statistic, model, *args, among=among)
-
-    return fed._replace(total=total)
-
-
-def of_half(harm, half):
-    """The harm [K, E] against the half that measures each sample, out of [K, 2, E]."""
-    return jnp.take_along_axis(harm, half[:, None, None], axis=1)[:, 0]
-
-
-def centre_and_spread(harm, used):
-    """Median [E] and robust standard deviation [E] of the rows of `harm` [M, E] that are used."""
-    known = jnp.where(used[:, None], harm, jnp.nan)
-    middle = jnp.nanmedian(known, axis=0)
-    deviation = 1.4826 * jnp.nanmedian(jnp.abs(known - middle), axis=0)
-    middle = jnp.where(jnp.isnan(middle), 0.0, middle)
-    return middle, jnp.where(deviation > 1e-9, deviation, 1.0)
-
-
-def fuse(tails):
-    """The fused score [K] of tail probabilities [K, E], `log sum_f 1 / p_f`."""
-    return jax.nn.logsumexp(-jnp.log(jnp.maximum(tails, 1e-30)), axis=1)
+    return types.QualityControl(init, mask, visit, close, verdicts, open_, visited, asked.passes)
 
 
 def largest_rejected(p_value, used, rate):
@@ -429,18 +310,3 @@ def largest_rejected(p_value, used, rate):
     place = jnp.arange(1, len(ordered) + 1)
     passed = ordered <= rate * place / jnp.maximum(jnp.sum(used), 1)
     return jnp.max(jnp.where(passed, ordered, -1.0))
-
-
-def counted(logit, label) -> types.Counts:
-    """Confusion counts of logits [M]."""
-    positive, diseased = logit > 0, label == 1
-
-    def number(where):
-        return jnp.sum(where, dtype=jnp.int32)
-
-    return types.Counts(
-        tp=number(positive & diseased),
-        fp=number(positive & ~diseased),
-        tn=number(~positive & ~diseased),
-        fn=number(~positive & diseased),
-    )

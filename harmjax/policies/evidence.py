@@ -1,0 +1,189 @@
+"""What `screen` knows of a sample: harm by several scorers, in units of the verification scans."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from harmjax import conformal, scorers, types
+from harmjax.learner import once
+
+
+class Yardstick(NamedTuple):
+    """What the samples of one cycle are measured with and against."""
+
+    model: types.Model  # as the cycle began
+    reference: types.PyTree  # of every family, from either half of the centres: leaves [2, ...]
+    middle: types.Array  # [2, E] float32, median harm of the verification scans by class
+    spread: types.Array  # [2, E] float32, their robust standard deviation
+    families: conformal.Scale  # of every family's accumulated evidence: leaves [E, 2, ...]
+    fused: conformal.Scale  # of the fused evidence
+    held_out: types.Array  # [M, E] float32, accumulated evidence about the verification scans
+    held_out_label: types.Array  # [M] int32
+    counts: types.Counts  # of the model, over all verification scans
+
+
+class Families(NamedTuple):
+    """Several harm scorers asked at once; E of them."""
+
+    names: tuple[str, ...]
+    reference: Callable[..., types.PyTree]  # (Federation, Model, cycle) -> leaves [2, ...]
+    measure: Callable[..., types.PyTree]
+    # (Learner, Model, Batch, reference) -> harm [B, 2, E], label [B], logit [B]
+    passes: tuple[tuple[str, ...], tuple[str, ...]]  # over a sample, over a held-out scan
+
+
+def families(names: Sequence[str]) -> Families:
+    """The scorers of these names, with default settings.
+
+    Each centre's verification scans are halved. References are made of one half or the other, and
+    every sample is measured against both.
+
+    Raises:
+        ValueError: No name, an unknown one, or a scorer that tries updates out.
+    """
+    if not names:
+        raise ValueError("screen.families is empty: name at least one scorer")
+    members = {name: scorers.get(name)() for name in names}
+    for name, member in members.items():
+        if member.measure is None:
+            raise ValueError(f"screen.families: {name!r} tries updates out; choose another scorer")
+
+    def reference(fed, model, cycle):
+        half = halves(fed.held_out_centre)
+        each = [
+            {
+                name: member.reference(only(fed, half != own), model, cycle)
+                for name, member in members.items()
+            }
+            for own in range(2)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+
+    def measure(learner, model, batch, reference):
+        learner = once(learner, model, batch.image)
+
+        def against(half):
+            harms = []
+            for name, member in members.items():
+                own = jax.tree.map(lambda leaf: leaf[half], reference[name])
+                harms.append(member.judge(member.measure(learner, model, batch, own), own))
+            return jnp.stack(harms, axis=1)
+
+        return {
+            "harm": jnp.stack([against(0), against(1)], axis=1),
+            "label": batch.label.astype(jnp.float32),
+            "logit": learner.logits(model, batch.image),
+        }
+
+    passes = needed(*(member.passes for member in members.values()))
+    reference_passes = [p for member in members.values() for p in 2 * member.reference_passes]
+    held_out_passes = (*needed(passes, ("forward",)), *reference_passes)
+    return Families(tuple(members), reference, measure, (passes, held_out_passes))
+
+
+def yardstick(
+    asked: Families, fed: types.Federation, model: types.Model, cycle, total, visits
+) -> tuple[Yardstick, types.Array]:
+    """The yardstick of a cycle, and the evidence [M, E] about the verification scans so far.
+
+    Args:
+        asked: From `families`.
+        fed: Where the data are.
+        model: As the cycle begins.
+        cycle: The cycle.
+        total: [M, E] float32, that evidence before this cycle, summed.
+        visits: [] int32, cycles that are summed, this one included.
+    """
+    reference = asked.reference(fed, model, cycle)
+    found = fed.survey(asked.measure, model, reference)
+    label = found["label"].astype(jnp.int32)
+    harm = of_half(found["harm"], halves(fed.held_out_centre))
+    middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(jnp.arange(2))
+    total = total + (harm - middle[label]) / spread[label]
+    mean = total / visits
+    scales = jax.vmap(conformal.scale, (1, None))(mean, label)
+    own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
+    made = Yardstick(
+        model=model,
+        reference=reference,
+        middle=middle,
+        spread=spread,
+        families=scales,
+        fused=conformal.scale(fuse(own), label),
+        held_out=mean,
+        held_out_label=label,
+        counts=counted(found["logit"], label),
+    )
+    return made, total
+
+
+def in_units(yard: Yardstick, harm, ids, label):
+    """Evidence [B, E] of the samples of a stop from their harm [B, 2, E]."""
+    return (of_half(harm, ids % 2) - yard.middle[label]) / yard.spread[label]
+
+
+def tails(yard: Yardstick, mean, label):
+    """Conformal p-values [K, E] of every family, of evidence [K, E] averaged over cycles."""
+    return jax.vmap(conformal.p_value, (0, 1, None), 1)(yard.families, mean, label)
+
+
+def p_values(yard: Yardstick, mean, label):
+    """Conformal p-values [K] of all families together."""
+    return conformal.p_value(yard.fused, fuse(tails(yard, mean, label)), label)
+
+
+def needed(*passes) -> tuple[str, ...]:
+    """Passes that serve several families at once: a jvp holds a forward pass."""
+    kinds = dict.fromkeys(p for some in passes for p in some)
+    return tuple(kind for kind in kinds if kind != "forward" or "jvp" not in kinds)
+
+
+def halves(centre):
+    """Which half [M] each held-out scan is in: every other one of its centre."""
+    earlier = jnp.tril(centre[:, None] == centre, -1)
+    return jnp.sum(earlier, axis=1, dtype=jnp.int32) % 2
+
+
+def only(fed: types.Federation, among) -> types.Federation:
+    """The federation whose sums run over some held-out scans only, `among` [M] bool."""
+
+    def total(statistic, model, *args):
+        return fed.total(statistic, model, *args, among=among)
+
+    return fed._replace(total=total)
+
+
+def of_half(harm, half):
+    """The harm [K, E] against the half that measures each sample, out of [K, 2, E]."""
+    return jnp.take_along_axis(harm, half[:, None, None], axis=1)[:, 0]
+
+
+def centre_and_spread(harm, used):
+    """Median [E] and robust standard deviation [E] of the rows of `harm` [M, E] that are used."""
+    known = jnp.where(used[:, None], harm, jnp.nan)
+    middle = jnp.nanmedian(known, axis=0)
+    deviation = 1.4826 * jnp.nanmedian(jnp.abs(known - middle), axis=0)
+    middle = jnp.where(jnp.isnan(middle), 0.0, middle)
+    return middle, jnp.where(deviation > 1e-9, deviation, 1.0)
+
+
+def fuse(tails):
+    """The fused score [K] of tail probabilities [K, E], `log sum_f 1 / p_f`."""
+    return jax.nn.logsumexp(-jnp.log(jnp.maximum(tails, 1e-30)), axis=1)
+
+
+def counted(logit, label) -> types.Counts:
+    """Confusion counts of logits [M]."""
+    positive, diseased = logit > 0, label == 1
+
+    def number(where):
+        return jnp.sum(where, dtype=jnp.int32)
+
+    return types.Counts(
+        tp=number(positive & diseased),
+        fp=number(positive & ~diseased),
+        tn=number(~positive & ~diseased),
+        fn=number(~positive & diseased),
+    )
