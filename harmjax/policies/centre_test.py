@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import stats
 
+LEAST_BETWEEN = 0.05  # variance between centres that is taken for granted, of normal scores
 CUT = 2.5  # standard deviations that one sample may count, so that it does not convict its centre
 
 
@@ -15,7 +16,8 @@ def harmful(training, held_out, level, *, least: int = 2):
     scanner or its patients. Both variances come from the verification scans (see `components`),
     and the m verification scans of the centre predict its mean, shrunk by `m tau^2 / (m tau^2 +
     s^2)` (best linear prediction). What the mean of its n training samples exceeds that by has
-    variance `s^2 / n + tau^2 s^2 / (m tau^2 + s^2)` at a good centre. Families of evidence are
+    variance `s^2 / n + tau^2 s^2 / (m tau^2 + s^2)` at a good centre, where s^2 is that of its own
+    training samples if they scatter more than verification scans do. Families of evidence are
     tested apart; the level is divided by the number of centres and families (Bonferroni).
 
     Args:
@@ -36,12 +38,15 @@ def harmful(training, held_out, level, *, least: int = 2):
         usual = normal_scores(of_held_out)
         usual = usual - jnp.mean(usual)
         _, between, within = components(usual, held_out[1], size)
+        score = normal_scores(p_value) - jnp.mean(normal_scores(of_held_out))
+        mean = jnp.zeros(size).at[centre].add(jnp.where(used, score, 0.0)) / jnp.maximum(number, 1)
+        squares = jnp.where(used, (score - mean[centre]) ** 2, 0.0)
+        own = jnp.zeros(size).at[centre].add(squares) / jnp.maximum(number - 1, 1)
+        within = jnp.maximum(within, own)
         verified = jnp.zeros(size).at[held_out[1]].add(1.0)
         predicted = between * jnp.zeros(size).at[held_out[1]].add(usual)
         predicted /= verified * between + within
         left = between * within / (verified * between + within)
-        score = normal_scores(p_value) - jnp.mean(normal_scores(of_held_out))
-        mean = jnp.zeros(size).at[centre].add(jnp.where(used, score, 0.0)) / jnp.maximum(number, 1)
         return stats.norm.sf((mean - predicted) / jnp.sqrt(left + within / jnp.maximum(number, 1)))
 
     found = jax.vmap(of_family, 1, 1)(p_value, held_out[0])
@@ -59,7 +64,8 @@ def components(score, centre, size: int):
 
     Mean squares of a one-way analysis of variance with centres of unequal size. Few centres tell
     little of the variance between them, so it is taken at the upper end of its one-sided 95%
-    interval; one that is too small would make any difference between hospitals look like harm.
+    interval, and as `LEAST_BETWEEN` at least; one that is too small would make any difference between
+    hospitals look like harm.
 
     Args:
         score: [M] of mean 0.
@@ -82,4 +88,5 @@ def components(score, centre, size: int):
     def between(square):
         return jnp.maximum((square - within) / typical, 0.0)
 
-    return between(square), between(square / lowest), jnp.maximum(within, 1e-6)
+    upper = jnp.maximum(between(square / lowest), LEAST_BETWEEN)
+    return between(square), upper, jnp.maximum(within, 1e-6)
