@@ -10,8 +10,7 @@ from configs import suite83
 
 FAMILIES = (
     *(("margin",), ("alignment",), ("distance",), ("appearance",)),
-    *(("margin", "appearance"), ("margin", "distance", "appearance")),
-    ("margin", "alignment", "appearance"),
+    *(("margin", "appearance"), ("margin", "alignment", "appearance")),
 )
 IMAGES = ("inversion", "noise", "motion", "thick_slices", "bias_field")
 LABELS = ("label_flip", "wrong_patient")

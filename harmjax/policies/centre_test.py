@@ -64,8 +64,8 @@ def components(score, centre, size: int):
 
     Mean squares of a one-way analysis of variance with centres of unequal size. Few centres tell
     little of the variance between them, so it is taken at the upper end of its one-sided 95%
-    interval, and as `LEAST_BETWEEN` at least; one that is too small would make any difference between
-    hospitals look like harm.
+    interval, and as `LEAST_BETWEEN` at least; one that is too small would make any difference
+    between hospitals look like harm.
 
     Args:
         score: [M] of mean 0.
