@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python -m experiments.detect --config=configs/demo.py --workdir=runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
