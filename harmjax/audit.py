@@ -58,7 +58,7 @@ def audit(
     Example:
         >>> rng = np.random.default_rng(0)
         >>> x = rng.normal(size=(120, 4)).astype(np.float32)
-        >>> y, where = (x[:, 0] > 0).astype(int), np.arange(120) % 4
+        >>> y, where = (x[:, 0] > 0).astype(int), np.arange(120) % 3
         >>> rows = audit(x, y, where, cycles=2, warmup_cycles=1, progress=False)
         >>> len(rows), rows[0]["verdict"]
         (84, 'kept')
