@@ -1,0 +1,132 @@
+"""Scorers by features and by appearance, counts and fusion, by hand."""
+
+import itertools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harmjax import scorers
+from harmjax.federations import memory
+from harmjax.scorers import combined, neighbours
+from tests.scorers.twins import CLEAN, FLIPPED, F, M, N, assert_close, in_strides, stop_of
+
+
+def test_distance_is_mahalanobis_to_the_class_of_the_verification_scans(lrn, data, fed, model):
+    train, held_out, _ = data
+    features = np.asarray(lrn.features(model, held_out.image), float)
+    label = np.asarray(held_out.label)
+    mean = np.stack([features[label == c].mean(axis=0) for c in (0, 1)])
+    within = features - mean[label]
+    covariance = within.T @ within / M
+    size = len(covariance)
+    shrunk = 0.8 * covariance + 0.2 * np.trace(covariance) / size * np.eye(size)
+    off = np.asarray(lrn.features(model, train.image), float) - mean[np.asarray(train.label)]
+    expected = np.einsum("nf,fg,ng->n", off, np.linalg.inv(shrunk), off) / size
+    scorer = scorers.get("distance")(shrinkage=0.2)
+    ref = scorer.reference(fed, model, 0)
+    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)["distance"]
+    np.testing.assert_allclose(found, expected[2:6], rtol=1e-3)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 9])
+def test_knn_shapley_equals_the_exhaustive_shapley_value(k):
+    rng = np.random.default_rng(k)
+    distance, match = rng.uniform(size=6), rng.integers(0, 2, 6).astype(bool)
+
+    def utility(members):
+        nearest = sorted(members, key=lambda i: distance[i])[:k]
+        return sum(match[i] for i in nearest) / k
+
+    expected = np.zeros(6)
+    for order in itertools.permutations(range(6)):
+        for place, i in enumerate(order):
+            expected[i] += utility(order[: place + 1]) - utility(order[:place])
+    expected /= math.factorial(6)
+    found = neighbours.shapley(jnp.array(distance), jnp.array(match), jnp.ones(6, bool), k)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_knn_shapley_leaves_out_what_is_not_known():
+    distance, match = jnp.array([1.0, jnp.nan, 2.0, 0.5]), jnp.array([True, True, False, False])
+    known = jnp.array([True, False, True, True])
+    found = neighbours.shapley(distance, match, known, 2)
+    bare = neighbours.shapley(distance[known], match[known], jnp.ones(3, bool), 2)
+    assert jnp.isnan(found[1])
+    np.testing.assert_allclose(found[known], bare, atol=1e-6)
+
+
+def test_neighbours_uses_no_group_smaller_than_asked(fed, model):
+    ref = scorers.get("neighbours")(prototypes=8, smallest=6).reference(fed, model, 0)
+    size = ref["size"]
+    assert ((size == 0) | (size >= 6)).all() and size.sum() > M / 2
+
+
+def test_error_rate_is_the_rise_after_training_on_one_sample_alone(lrn, data, model):
+    fed, model = in_strides(lrn, data, model)
+    held_out = data[1]
+
+    def rates(m):
+        wrong = (lrn.logits(m, held_out.image) > 0) != (held_out.label == 1)
+        return [float(wrong[held_out.label == c].mean()) for c in (0, 1)]
+
+    scorer = scorers.get("error_rate")()
+    found = scorers.evidence(scorer, fed, model, stop_of(FLIPPED, 3, N), {})
+    for slot, i in enumerate((FLIPPED, 3)):
+        after, _ = fed.learn(model, stop_of(i), jnp.ones(1))
+        rises = np.subtract(rates(after), rates(model))
+        np.testing.assert_allclose(found["rise_fpr"][slot], rises[0], atol=1e-6)
+        np.testing.assert_allclose(found["rise_fnr"][slot], rises[1], atol=1e-6)
+    assert scorer.judge(found, {})[0] > 0
+
+
+def test_combined_finds_what_only_one_family_sees():
+    rng = np.random.default_rng(0)
+    quiet, loud = rng.normal(size=100), rng.normal(size=100)
+    loud[:5] -= 20
+    scorer = combined.combined(families=("margin", "loss"))
+    evidence = {"margin": jnp.array(loud), "loss": jnp.array(quiet)}
+    harm = scorer.judge(evidence, {"margin": {}, "loss": {}})
+    assert set(np.argsort(-np.asarray(harm))[:5]) == {0, 1, 2, 3, 4}
+
+
+def test_no_family_decides_alone_or_excuses():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 100))
+    first[:3], second[:3] = (1e6, 9.0, 9.0), (0.0, 9.0, -1e6)
+    harm = combined.fuse({"first": jnp.array(first), "second": jnp.array(second)})
+    assert int(jnp.argmax(harm)) == 1
+    assert harm[2] > jnp.median(harm) + 5
+
+
+def test_combined_takes_families_that_try_updates(fed, model):
+    scorer = combined.combined(families=("margin", "with_without"))
+    ref = scorer.reference(fed, model, 0)
+    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, N), ref)
+    alone = scorers.get("with_without")(verify="error")
+    exact = scorers.evidence(alone, fed, model, stop_of(2, 3, N), {})
+    assert_close(found["with_without"], exact["with_without"])
+    assert set(found) == {"margin", "with_without"}
+
+
+def test_a_family_that_says_the_same_of_everyone_counts_nothing():
+    assert combined.unusual(jnp.full(4, 3.0)).tolist() == [0.0] * 4
+
+
+def test_appearance_sees_damage_and_no_label(lrn, data, model):
+    image = data[0].image.at[FLIPPED].set(jnp.array([9.0, -9.0, 9.0, -9.0]))
+    fed = memory.memory(lrn, data[0]._replace(image=image), *data[1:])
+    scorer = scorers.get("appearance")()
+    found = scorers.evidence(
+        scorer, fed, model, stop_of(CLEAN, FLIPPED, 2, 3), ref := scorer.reference(fed, model, 0)
+    )
+    described = np.asarray(data[1].image, float)
+    mean, scale = described.mean(0), np.sqrt(described.var(0) + 0.005**2)
+    correlation = np.cov(((described - mean) / scale).T, bias=True)
+    shrunk = 0.9 * correlation + 0.1 * np.trace(correlation) / F * np.eye(F)
+    off = (np.asarray(image[:4], float) - mean) / scale
+    expected = np.einsum("bi,ij,bj->b", off, np.linalg.inv(shrunk), off) / F
+    np.testing.assert_allclose(found["appearance"], expected, rtol=1e-3)
+    harm = scorer.judge(found, ref)
+    assert harm[FLIPPED] > 1 > harm[CLEAN]

@@ -1,0 +1,204 @@
+"""Scorers by gradients and by steps tried out, against brute force."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from harmjax import learner, models, scorers, statistics, types
+from harmjax.federations import memory
+from harmjax.scorers import alignment, influence
+from tests.scorers.twins import CLEAN, FLIPPED, B, F, M, N, stop_of, trained
+
+
+def test_alignment_is_the_dot_product_of_per_sample_gradients(lrn, data, fed, model):
+    scorer = alignment.alignment(optimiser="sgd")
+    ref = scorer.reference(fed, model, 1)
+    train, held_out, key = data
+
+    def loss(params, image, label):
+        logits = lrn.logits(model._replace(params=params), image[None])
+        return optax.sigmoid_binary_cross_entropy(logits, label.astype(float)[None])[0]
+
+    def gradients(samples):
+        each = jax.vmap(jax.grad(loss), (None, 0, 0))(model.params, samples.image, samples.label)
+        return jnp.concatenate([g.reshape(len(g), -1) for g in jax.tree.leaves(each)], axis=1)
+
+    expected = -0.1 * gradients(train)[2:6] @ gradients(held_out).mean(axis=0)
+    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)
+    np.testing.assert_allclose(found["alignment"], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["alignment", "influence"])
+def test_a_difference_takes_the_place_of_the_derivative(fed, model, name):
+    exact, cheap = scorers.get(name)(), scorers.get(name)(derivative="difference")
+    ref = exact.reference(fed, model, 1)
+    stop = stop_of(CLEAN, FLIPPED, 2, 3)
+    first, second = (scorers.evidence(s, fed, model, stop, ref)[name] for s in (exact, cheap))
+    np.testing.assert_allclose(first, second, rtol=0.01, atol=0.002 * np.abs(first).max())
+    assert cheap.passes == ("forward", "forward")
+
+
+def test_alignment_is_with_and_without_to_first_order_under_gradient_descent(data):
+    classifier = models.get("mlp")(hidden=(5,))
+    slow = learner.learner(classifier, lambda cycle: 1e-2, optimiser=optax.identity())
+    fed = memory.memory(slow, *data)
+    model = trained(slow, data, 30)
+    stop = stop_of(CLEAN, FLIPPED, 2, 3)
+    scorer = alignment.alignment(optimiser="sgd")
+    first = scorers.evidence(scorer, fed, model, stop, scorer.reference(fed, model, 0))
+    exact = scorers.evidence(scorers.get("with_without")(), fed, model, stop, {})
+    np.testing.assert_allclose(first["alignment"] / B, exact["with_without"], rtol=0.03, atol=1e-6)
+
+
+@pytest.mark.parametrize("replicas", ["map", "vmap"])
+def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas):
+    train, held_out, _ = data
+    ids = [CLEAN, FLIPPED, 2]
+
+    def loss_after(kept):
+        image, label = train.image[jnp.array(ids)], train.label[jnp.array(ids)]
+        weight = jnp.array([float(i in kept) for i in ids])
+
+        def objective(params):
+            logits = lrn.logits(model._replace(params=params), image)
+            return weight @ optax.sigmoid_binary_cross_entropy(logits, label) / len(ids)
+
+        adam = optax.adam(0.1, eps=1e-7)
+        state = (model.opt_state, optax.EmptyState())
+        updates, _ = adam.update(jax.grad(objective)(model.params), state)
+        updated = model._replace(params=optax.apply_updates(model.params, updates))
+        logits = lrn.logits(updated, held_out.image)
+        return float(optax.sigmoid_binary_cross_entropy(logits, held_out.label).mean())
+
+    expected = [loss_after(ids) - loss_after([j for j in ids if j != i]) for i in ids]
+    scorer = scorers.get("with_without")(replicas=replicas)
+    found = scorers.evidence(scorer, fed, model, stop_of(*ids, N), {})["with_without"]
+    np.testing.assert_allclose(found[:3], expected, atol=1e-5)
+
+
+def test_leaving_out_the_only_sample_of_a_stop_is_not_stepping(lrn, data, fed, model):
+    loss, number = fed.total("loss", model)
+    stepped, _ = fed.learn(model, stop_of(2, N), jnp.array([1.0, 0.0]))
+    scorer = scorers.get("with_without")()
+    found = scorers.evidence(scorer, fed, model, stop_of(2, N), {})["with_without"]
+    np.testing.assert_allclose(found[0], (fed.total("loss", stepped)[0] - loss) / number, atol=1e-6)
+
+
+def test_under_adam_alignment_predicts_the_exact_step(data):
+    classifier = models.get("mlp")(hidden=(8,))
+    small = learner.learner(classifier, lambda cycle: jnp.float32(1e-3))
+    fed = memory.memory(small, *data)
+    aware, exact = scorers.get("alignment")(), scorers.get("with_without")(replicas="vmap")
+
+    @jax.jit
+    def both(model):
+        ids = jnp.arange(N, dtype=jnp.int32).reshape(-1, B)
+        stops = types.Stop(jnp.zeros(len(ids), jnp.int32), jnp.zeros(len(ids), jnp.int32), ids)
+        reference = aware.reference(fed, model, 0)
+        first = scorers.survey(aware, fed, model, stops, reference)["alignment"]
+        return first / B, scorers.survey(exact, fed, model, stops, {})["with_without"]
+
+    for steps, least in ((20, 0.98), (60, 0.98)):
+        first, true = both(trained(small, data, steps))
+        assert np.corrcoef(first, true)[0, 1] > least
+    np.testing.assert_allclose(np.polyfit(first, true, 1)[0], 1, atol=0.15)
+
+
+def test_adam_awareness_needs_adam(data):
+    plain = learner.learner(
+        models.get("mlp")(hidden=()), lambda cycle: 0.1, optimiser=optax.identity()
+    )
+    fed = memory.memory(plain, *data)
+    with pytest.raises(ValueError, match="no second moment; use 'sgd'"):
+        scorers.get("alignment")().reference(fed, plain.init(jax.random.key(0), data[0].image), 0)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
+def test_influence_solves_with_the_curvature_of_a_logistic_regression(data, curvature):
+    logistic = learner.learner(models.get("mlp")(hidden=()), lambda cycle: jnp.float32(0.1))
+    fed = memory.memory(logistic, *data)
+    model = trained(logistic, data, 10)
+    train, held_out, _ = data
+
+    def rows_of(samples):  # gradients of the logit by (bias, kernel)
+        return np.hstack([np.ones((len(samples.label), 1)), np.asarray(samples.image, float)])
+
+    def residual(samples):
+        return np.asarray(jax.nn.sigmoid(logistic.logits(model, samples.image))) - np.asarray(
+            samples.label
+        )
+
+    x, r = rows_of(held_out), residual(held_out)
+    p = r + np.asarray(held_out.label)
+    hessian = (x * (p * (1 - p))[:, None]).T @ x / M
+    solved = np.linalg.solve(hessian + 0.05 * np.eye(F + 1), x.T @ r / M)
+    expected = -(rows_of(train) * residual(train)[:, None])[2:6] @ solved
+    scorer = influence.influence(curvature=curvature, damping=0.05, iterations=F + 2)
+    ref = scorer.reference(fed, model, 0)
+    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)["influence"]
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_conjugate_gradients_stay_at_the_solution():
+    matrix = jnp.array([[2.0, 1.0], [1.0, 3.0]])
+    x = influence.conjugate_gradients(lambda v: matrix @ v, jnp.array([3.0, 4.0]), 9)
+    np.testing.assert_allclose(x, [1.0, 1.0], atol=1e-5)
+    zero = influence.conjugate_gradients(lambda v: matrix @ v, jnp.zeros(2), 3)
+    assert zero.tolist() == [0.0, 0.0]
+
+
+def test_hessian_products_are_those_of_the_explicit_hessian(lrn, data, model):
+    held_out = data[1]
+    batch = types.Batch(held_out.image, held_out.label, None)
+    weight = jnp.ones(M).at[:7].set(0.0)
+    flat, unravel = jax.flatten_util.ravel_pytree(model.params)
+
+    def loss(vector):
+        logits = lrn.logits(model._replace(params=unravel(vector)), held_out.image)
+        return weight @ optax.sigmoid_binary_cross_entropy(logits, held_out.label)
+
+    tangent = jnp.arange(len(flat)) / len(flat)
+    found, number = statistics.hessian_product(lrn, model, batch, weight, unravel(tangent))
+    np.testing.assert_allclose(
+        jax.flatten_util.ravel_pytree(found)[0], jax.hessian(loss)(flat) @ tangent, atol=1e-3
+    )
+    assert number == M - 7
+    slope, _ = statistics.gradient(lrn, model, batch, weight)
+    np.testing.assert_allclose(
+        jax.flatten_util.ravel_pytree(slope)[0], jax.grad(loss)(flat), atol=1e-4
+    )
+
+
+def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(lrn, data, model):
+    held_out = data[1]
+
+    def slope(label):
+        batch = types.Batch(held_out.image, label, None)
+        found, number = statistics.error_gradient(lrn, model, batch, jnp.ones(M))
+        assert number == M
+        return jax.flatten_util.ravel_pytree(found)[0]
+
+    true, opposite = slope(held_out.label), slope(1 - held_out.label)
+    np.testing.assert_allclose(true, -opposite, atol=1e-6)
+    total, _ = statistics.error(
+        lrn, model, types.Batch(held_out.image, held_out.label, None), jnp.ones(M)
+    )
+    wrong = jax.nn.sigmoid(lrn.logits(model, held_out.image))
+    wrong = jnp.where(held_out.label == 1, 1 - wrong, wrong)
+    np.testing.assert_allclose(total, wrong.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["alignment", "influence", "with_without"])
+def test_verified_by_the_error_a_flip_shows_despite_wrong_verification_labels(
+    lrn, data, model, name
+):
+    train, held_out, key = data
+    noisy = held_out._replace(label=held_out.label.at[::4].set(1 - held_out.label[::4]))
+    fed = memory.memory(lrn, train, noisy, key)
+    scorer = scorers.get(name)(verify="error")
+    ref = scorer.reference(fed, model, 0)
+    found = scorers.evidence(scorer, fed, model, stop_of(CLEAN, FLIPPED, 2, 3), ref)
+    harm = scorer.judge(found, ref)
+    assert harm[FLIPPED] > 0 and harm[FLIPPED] > harm[CLEAN]

@@ -1,0 +1,54 @@
+"""A cohort with twins: the same image under both labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import learner, models, types
+from harmjax.federations import memory
+
+N, M, F, B = 24, 60, 4, 4
+
+CLEAN, FLIPPED = 0, 1  # twins: the same image at the same centre under both labels
+
+
+def cohort(key, number, centres=3):
+    keys = jax.random.split(key, 2)
+    label = (jnp.arange(number) % 2).astype(jnp.int32)
+    image = jax.random.normal(keys[0], (number, F)) + 1.5 * (2 * label - 1)[:, None]
+    centre = (jnp.arange(number) // 2 % centres).astype(jnp.int32)
+    return types.Samples(image, label, centre, jnp.arange(number, dtype=jnp.uint32))
+
+
+def trained(lrn, data, steps, size=B):
+    fed = memory.memory(lrn, *data)
+    ids = jax.random.randint(jax.random.key(3), (steps, size), 2, N)
+
+    @jax.jit
+    def run(model):
+        def step(model, ids):
+            stop = types.Stop(jnp.int32(0), jnp.int32(0), ids)
+            return fed.learn(model, stop, jnp.ones(size))[0], None
+
+        return jax.lax.scan(step, model, ids)[0]
+
+    return run(lrn.init(jax.random.key(4), data[0].image[:1]))
+
+
+def in_strides(lrn, data, model):
+    """A federation and the model such that training on one sample moves an error."""
+    bold = learner.learner(models.get("mlp")(hidden=(5,)), lambda cycle: jnp.float32(1.0))
+    fresh = lrn.init(jax.random.key(4), data[0].image[:1]).opt_state
+    return memory.memory(bold, *data), model._replace(opt_state=fresh)
+
+
+def stop_of(*ids):
+    return types.Stop(jnp.int32(0), jnp.int32(0), jnp.array(ids, jnp.int32))
+
+
+def assert_close(this, that, atol=2e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol), this, that)
+
+
+def rows(evidence, at):
+    return jax.tree.map(lambda e: e[jnp.array(at)], evidence)
