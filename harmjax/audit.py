@@ -2,12 +2,13 @@
 
 import pathlib
 import tempfile
+import warnings
 
 import numpy as np
 
 from harmjax import defaults, metrics, preparation, tables, training, types
 from harmjax.data import records, splits
-from harmjax.models import module
+from harmjax.models import module, sfcn
 
 SHARES = (0.7, 0.3, 0.0)  # training, verification, test
 
@@ -55,6 +56,9 @@ def audit(
     Raises:
         ValueError: Arrays whose shapes or values do not fit.
 
+    Warns:
+        UserWarning: The policy cannot judge these samples; one of `types.ALARMS`.
+
     Example:
         >>> rng = np.random.default_rng(0)
         >>> x = rng.normal(size=(120, 4)).astype(np.float32)
@@ -66,9 +70,7 @@ def audit(
     study = _study(images, labels, centres, verification, names, seed)
     config = defaults.get_config()
     config.seed, config.report = seed, False
-    config.model.name = {2: "mlp", 5: "sfcn"}.get(np.ndim(images), "cnn2d")
-    if np.ndim(images) == 4 and min(np.shape(images)[1:]) >= 33:
-        config.model.name = "sfcn"
+    config.model.name = _default_model(np.shape(images))
     if config.model.name == "mlp":
         config.model.norm, config.model.dropout = "none", 0.0
     config.model.momentum = 0.9
@@ -87,8 +89,15 @@ def audit(
         )
         alarm = types.ALARMS[int(outcome.verdicts.alarm)]
         if alarm:
-            print(f"audit: {alarm}")
+            warnings.warn(alarm, stacklevel=2)
         return tables.read(folder / "harm.csv")
+
+
+def _default_model(shape) -> str:
+    if len(shape) == 2:
+        return "mlp"
+    is_volume = len(shape) == 4 and min(shape[1:]) >= sfcn.SMALLEST_SIDE
+    return "sfcn" if is_volume else "cnn2d"
 
 
 def _study(images, labels, centres, verification, names, seed) -> preparation.Study:
@@ -98,8 +107,8 @@ def _study(images, labels, centres, verification, names, seed) -> preparation.St
         ValueError: Arrays whose shapes or values do not fit.
     """
     images, labels, centres = np.asarray(images), np.asarray(labels), np.asarray(centres, str)
-    if images.ndim not in (2, 3, 4, 5) or not len(images):
-        raise ValueError(f"images: shape {images.shape}; expected [N, ...] with 1 to 4 more axes")
+    if images.ndim not in (2, 3, 4) or not len(images):
+        raise ValueError(f"images: shape {images.shape}; expected [N, ...] with 1 to 3 more axes")
     for what, given in {"labels": labels, "centres": centres}.items():
         if given.shape != (len(images),):
             raise ValueError(f"{what}: shape {given.shape}; expected ({len(images)},)")

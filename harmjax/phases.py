@@ -100,7 +100,7 @@ def _cycle(run: Run, program: programs.Program, traveller, cycle, bar):
         traveller, trail = program.visits(traveller, some)
         trails.append(trail)
         _check_finite(run, trail, some, first)
-        _show(run, bar, cycle, traveller, some, trail)
+        _show(run, bar, program, cycle, traveller, some, trail)
     trail = jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
     traveller, closing = program.close(traveller, cycle)
     return jax.block_until_ready(traveller), (stops, trail, closing)
@@ -130,7 +130,7 @@ def _bar(run, phase, cycles, last, program, traveller):
     )
 
 
-def _show(run, bar, cycle, traveller, stops, trail):
+def _show(run, bar, program, cycle, traveller, stops, trail):
     bar.update(len(stops.cycle))
     if bar.disable:
         return
@@ -141,8 +141,8 @@ def _show(run, bar, cycle, traveller, stops, trail):
         counts = jax.tree.map(lambda x: x[tuple(decided[-1])], trail.counts)
         rates = logbook.error_rates(counts)
         shown |= {"fpr": f"{rates[0]:.2f}", "fnr": f"{rates[1]:.2f}"}
-    if hasattr(traveller.state, "suspected"):
-        shown["suspects"] = int(np.sum(np.asarray(traveller.state.suspected) >= 0))
+        pending = program.verdicts(traveller.state, cycle).pending
+        shown["suspects"] = int(np.sum(np.asarray(pending)))
     bar.set_postfix(shown)
 
 

@@ -23,6 +23,7 @@ class Program(NamedTuple):
     visits: Callable  # (Travel, Stop [stops_per_call]) -> (Travel, Trail [stops_per_call, R])
     close: Callable  # (Travel, cycle) -> (Travel, Trail [R])
     counts: Callable  # (Model) -> Counts over the verification scans
+    verdicts: Callable  # (state, cycle) -> Verdicts
     stops_per_call: int
 
 
@@ -107,6 +108,7 @@ def program(
         visits=compiled(lambda data, *args: rounds(fed(data), policy, *args)),
         close=compiled(lambda data, *args: policy.close(fed(data), *args)),
         counts=compiled(lambda data, model: fed(data).total("counts", model)),
+        verdicts=policy.verdicts,
         stops_per_call=stops_per_call,
     )
 

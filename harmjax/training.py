@@ -70,7 +70,7 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     name = config.policy.name
     if config.train.topology != "travelling" and name not in UNVERIFYING:
         raise ValueError(
-            f"policy.name={name!r} verifies after every stop, which train.topology="
+            f"policy.name={name!r} decides at every stop, which train.topology="
             f"{config.train.topology!r} does not allow; use 'travelling', or one of {UNVERIFYING}"
         )
     factory = policies.get(name)

@@ -51,3 +51,20 @@ def test_arrays_that_do_not_fit(change, words):
     given = dict(zip(("images", "labels", "centres"), patients(), strict=True)) | change
     with pytest.raises(ValueError, match=words):
         audit.audit(**given, progress=False)
+
+
+@pytest.mark.parametrize(
+    "shape, model",
+    [((9, 5), "mlp"), ((9, 28, 28), "cnn2d"), ((9, 40, 48, 3), "cnn2d"), ((9, 40, 48, 40), "sfcn")],
+)
+def test_the_default_model_fits_the_arrays(shape, model):
+    assert audit._default_model(shape) == model
+
+
+def test_an_alarm_is_a_warning():
+    x, label, where = patients()
+    verification = np.arange(len(x)) % 3 == 0
+    x[~verification] += 9
+    settings = {"cycles": 3, "warmup_cycles": 1, "progress": False, "families": ("appearance",)}
+    with pytest.warns(UserWarning, match="most of the training samples look unlike"):
+        audit.audit(x, label, where, verification=verification, **settings)

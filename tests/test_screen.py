@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, learner, models, policies, travel, types
+from harmjax import itinerary, learner, models, policies, scorers, travel, types
 from harmjax.federations import memory
-from harmjax.policies import screen
+from harmjax.policies import evidence, screen
 
 CENTRES, EACH, F = 8, 20, 6
 KEY = jax.random.key(5)
@@ -120,6 +120,46 @@ def test_the_state_between_cycles_keeps_its_shape():
     fresh = policy.init(CENTRES * EACH, types.Counts(0, 0, 0, CENTRES * EACH))
     before, after = (jax.tree.map(jnp.shape, state) for state in (fresh, traveller.state))
     assert before == after
+
+
+def test_a_trusted_sample_keeps_its_weight_under_soft_weights():
+    """Training is the same whatever a trusted sample looks like to the evidence."""
+    keep = np.ones(CENTRES * EACH, bool)
+    trusted = run(samples(0), samples(1), cycles=2, soft=0.9, keep=keep)[1].model
+    plain = run(samples(0), samples(1), cycles=2, keep=keep)[1].model
+    for x, y in zip(jax.tree.leaves(trusted), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+def test_halves_are_every_other_scan_of_a_centre_in_any_order():
+    centre = np.random.default_rng(0).integers(0, 4, 30)
+    expected = [int((centre[:i] == c).sum()) % 2 for i, c in enumerate(centre)]
+    assert evidence.halves(jnp.asarray(centre)).tolist() == expected
+
+
+def test_a_verification_scan_is_measured_against_the_other_half():
+    held_out = samples(1)
+    lrn = learner.learner(models.get("mlp")(hidden=(8,)), lambda cycle: 0.02)
+    fed = memory.memory(lrn, samples(0), held_out, KEY)
+    model = lrn.init(jax.random.key(0), held_out.image[:1])
+    asked = evidence.families(("appearance",))
+    nothing = jnp.zeros((len(held_out.label), 1))
+    yard, total = evidence.yardstick(asked, fed, model, 0, nothing, 1)
+    half, scorer = np.arange(len(held_out.label)) % 2, scorers.get("appearance")()
+    harm = np.zeros(len(half))
+    for own in range(2):
+        others = jax.tree.map(lambda leaf: leaf[half != own], held_out)  # noqa: B023
+        reference = scorer.reference(memory.memory(lrn, samples(0), others, KEY), model, 0)
+        batch = types.Batch(held_out.image, held_out.label, jax.random.split(KEY, len(half)))
+        found = scorer.judge(scorer.measure(lrn, model, batch, reference), reference)
+        harm[half == own] = np.asarray(found)[half == own]
+    for label in range(2):
+        own = held_out.label == label
+        middle = np.median(harm[own])
+        spread = 1.4826 * np.median(np.abs(harm[own] - middle))
+        expected = (harm[own] - middle) / spread
+        np.testing.assert_allclose(total[own, 0], expected, rtol=1e-3, atol=1e-3)
+    assert sum(int(c) for c in yard.counts) == len(half)
 
 
 @pytest.mark.parametrize(

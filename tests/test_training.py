@@ -80,7 +80,7 @@ def test_every_topology_learns(patients, tmp_path, topology):
 
 def test_verification_needs_the_travelling_topology(patients, tmp_path):
     patients.train.topology = "central"
-    with pytest.raises(ValueError, match="verifies after every stop"):
+    with pytest.raises(ValueError, match="decides at every stop"):
         training.train(patients, tmp_path / "run", progress=False)
 
 

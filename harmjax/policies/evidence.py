@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from harmjax import conformal, scorers, types
+from harmjax import conformal, scorers, statistics, types
 from harmjax.learner import once
 
 
@@ -114,7 +114,7 @@ def yardstick(
         fused=conformal.scale(fuse(own), label),
         held_out=mean,
         held_out_label=label,
-        counts=counted(found["logit"], label),
+        counts=statistics.confusion(found["logit"], label, True),
     )
     return made, total
 
@@ -142,8 +142,10 @@ def needed(*passes) -> tuple[str, ...]:
 
 def halves(centre):
     """Which half [M] each held-out scan is in: every other one of its centre."""
-    earlier = jnp.tril(centre[:, None] == centre, -1)
-    return jnp.sum(earlier, axis=1, dtype=jnp.int32) % 2
+    order = jnp.argsort(centre, stable=True)
+    ordered = centre[order]
+    place = jnp.arange(len(centre)) - jnp.searchsorted(ordered, ordered, side="left")
+    return jnp.zeros(len(centre), jnp.int32).at[order].set(place % 2)
 
 
 def only(fed: types.Federation, among) -> types.Federation:
@@ -172,18 +174,3 @@ def centre_and_spread(harm, used):
 def fuse(tails):
     """The fused score [K] of tail probabilities [K, E], `log sum_f 1 / p_f`."""
     return jax.nn.logsumexp(-jnp.log(jnp.maximum(tails, 1e-30)), axis=1)
-
-
-def counted(logit, label) -> types.Counts:
-    """Confusion counts of logits [M]."""
-    positive, diseased = logit > 0, label == 1
-
-    def number(where):
-        return jnp.sum(where, dtype=jnp.int32)
-
-    return types.Counts(
-        tp=number(positive & diseased),
-        fp=number(positive & ~diseased),
-        tn=number(~positive & ~diseased),
-        fn=number(~positive & diseased),
-    )

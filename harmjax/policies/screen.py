@@ -154,7 +154,8 @@ def screen(
         since = state.suspected.at[jnp.where(suspicious, ids, num_samples)]
         state = state._replace(suspected=since.set(stop.cycle, mode="drop"))
         learned = jnp.where(state.suspected[inside] < 0, ids, num_samples)
-        model, trail = learn(fed, travel.model, stop._replace(ids=learned), weights(p_value))
+        weight = jnp.where(trusted(inside), 1.0, weights(p_value))
+        model, trail = learn(fed, travel.model, stop._replace(ids=learned), weight)
         rows = judged(state, ids, suspicious, types.SUSPICION, False)
         return types.Travel(model, state), trails.join(trail, rows)
 

@@ -81,9 +81,9 @@ def _page(workdir, grid, drawn) -> markup.Html:
         markup.element("h1", workdir.resolve().name),
         markup.element(
             "p",
-            f"{len(grid.rows)} runs: {len(grid.policies)} policies, {len(grid.scenarios)} "
-            f"scenarios, {len(grid.harms)} harms, {len(seeds)} seeds. Means with the standard "
-            "deviation over runs in brackets.",
+            f"{_many(grid.rows, 'run')}: {_many(grid.policies, 'policy', 'policies')}, "
+            f"{_many(grid.scenarios, 'scenario')}, {_many(grid.harms, 'harm')}, "
+            f"{_many(seeds, 'seed')}. Means with the standard deviation over runs in brackets.",
             class_="lead",
         ),
         _summary(grid),
@@ -295,3 +295,8 @@ def _policy_marks(grid):
 def _legend(fig, marks):
     fig.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 6), frameon=False,
                labelcolor=drawing.MUTED, fontsize=9.5, handletextpad=0.2)  # fmt: skip
+
+
+def _many(things, one: str, more: str = "") -> str:
+    """How many there are, in words such as '1 seed' or '2 policies'."""
+    return f"{len(things)} {one if len(things) == 1 else more or one + 's'}"

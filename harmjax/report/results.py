@@ -121,6 +121,10 @@ def last(results: Results, split: str = "test") -> list[dict]:
 
 
 def equivalents(entry: dict) -> int:
-    """Forward-equivalents of one entry of the cost."""
-    weights = logbook.FORWARD_EQUIVALENTS
-    return sum(weight * entry.get(kind, 0) for kind, weight in weights.items())
+    """Forward-equivalents of one entry of the cost: training, verification and scoring."""
+    return logbook.equivalents(entry) + logbook.equivalents(entry.get("score", {}))
+
+
+def passes(entry: dict, kind: str) -> int:
+    """Passes of one kind in one entry of the cost."""
+    return entry.get(kind, 0) + entry.get("score", {}).get(kind, 0)

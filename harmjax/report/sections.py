@@ -7,6 +7,14 @@ import numpy as np
 from harmjax.report import curves, head, markup, results, samples, strips
 
 PHASES = {"warmup": "warm-up", "control": "quality control", "delivery": "retraining"}
+HOW_IT_DECIDES = {  # by a kind of decision that only such a policy makes
+    "batch": "After a stop every centre counts errors on its verification scans. An update that "
+    "raises an error rate by more than allowed is rolled back and its samples are tried one at a "
+    "time.",
+    "suspicion": "Every sample is scored when the model meets it, and its evidence compared with "
+    "that of the verification scans of its class. One with a small p-value is set aside, and "
+    "eliminated or returned when it is examined.",
+}
 MOST_REFUSALS = 60
 FEW = 30
 
@@ -18,6 +26,7 @@ def errors(found: results.Results) -> markup.Html:
         keys.append(_key("delivered", "s", "delivered: retrained on what is left"))
     checks = [*keys, _key("reference", "-", "reference: the last accepted model")]
     checks.append(_key("eliminated", "|", "refused updates, up to the rate they would have had"))
+    was_verified = any(row["reference_fpr"] for row in found.decisions)
     test, held_out = curves.errors(found, "test"), curves.errors(found, "verification")
     return markup.join(
         markup.element("h2", "Errors per cycle"),
@@ -25,7 +34,7 @@ def errors(found: results.Results) -> markup.Html:
         markup.element("ul", keys, class_="legend"),
         markup.element("div", test, class_="charts"),
         markup.element("h3", "Verification scans, which decide"),
-        markup.element("ul", checks if len(found.decisions) > 1 else keys, class_="legend"),
+        markup.element("ul", checks if was_verified else keys, class_="legend"),
         markup.element("div", held_out, class_="charts"),
     )
 
@@ -84,6 +93,7 @@ def decisions(found: results.Results) -> markup.Html:
     if not charts:
         words = "This policy verified nothing and decided nothing."
         return markup.join(title, markup.element("p", words))
+    kinds = {r["kind"] for r in found.decisions}
     refused = [r for r in found.decisions if r["accepted"] == "0"]
     shown = refused[-MOST_REFUSALS:]
     rows = [
@@ -103,22 +113,7 @@ def decisions(found: results.Results) -> markup.Html:
     )
     return markup.join(
         title,
-        markup.element(
-            "p",
-            "After a stop every centre counts errors on its verification scans. An update that "
-            "raises an error rate by more than allowed is rolled back and its samples are tried "
-            "one at a time.",
-        )
-        if any(r["kind"] == "batch" for r in found.decisions)
-        else None,
-        markup.element(
-            "p",
-            "Every sample is scored when the model meets it, and its evidence compared with "
-            "that of the verification scans of its class. One with a small p-value is set aside, "
-            "and eliminated or returned when it is examined.",
-        )
-        if any(r["kind"] == "suspicion" for r in found.decisions)
-        else None,
+        [markup.element("p", words) for kind, words in HOW_IT_DECIDES.items() if kind in kinds],
         markup.element("div", charts, class_="charts four"),
         table if refused else None,
     )
@@ -213,20 +208,24 @@ def cost(study, found: results.Results) -> markup.Html:
     rows = []
     for phase in dict.fromkeys(entry["phase"] for entry in found.cost):
         entries = [entry for entry in found.cost if entry["phase"] == phase]
-        total = [
-            sum(entry.get(key, 0) for entry in entries)
-            for key in ("gradient", "forward", "jvp", "model_bytes", "count_bytes", "seconds")
+        made = [
+            sum(results.passes(entry, kind) for entry in entries)
+            for kind in ("gradient", "forward", "jvp")
         ]
+        sent, seconds = (
+            sum(entry[key] for entry in entries for key in keys)
+            for keys in (("model_bytes", "count_bytes"), ("seconds",))
+        )
         each = head.per_image_and_cycle(found, len(study.names), (phase,))
         rows.append(
             [
                 PHASES.get(phase, phase),
                 len(entries),
-                *(f"{n:,}" for n in total[:3]),
+                *(f"{n:,}" for n in made),
                 f"{sum(map(results.equivalents, entries)):,}",
                 f"{each:.4g}",
-                f"{(total[3] + total[4]) / 1e6:,.1f}",
-                f"{total[5]:,.1f}",
+                f"{sent / 1e6:,.1f}",
+                f"{seconds:,.1f}",
             ]
         )
     header = ["phase", "cycles", "gradient", "forward", "jvp", "forward-equivalents"]

@@ -30,7 +30,7 @@ def test_detection_page_shows_means_over_seeds(tmp_path):
     tables.write(tmp_path / "detection.csv", HEADER, grid())
     path = detection.write(tmp_path)
     found = read(path)
-    assert "4 runs: 2 policies, 1 scenarios, 1 harms, 2 seeds" in found.text
+    assert "4 runs: 2 policies, 1 scenario, 1 harm, 2 seeds" in found.text
     assert "50.0% (35.4)" in found.text  # recall of 0.25 and 0.75
     assert "1,000,000 (0)" in found.text
     assert len(found.ids) == len(set(found.ids)) and "script" not in found.tags

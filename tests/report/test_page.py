@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from harmjax import preparation, tables
+from harmjax import logbook, preparation, tables
 from harmjax.report import head, markup, page, picture, results, samples, strips
 from tests.report.written import CENTRES, HOSTILE, NAMES, Reader, read, study, write_run
 
@@ -221,3 +221,14 @@ def test_tables_in_pages_quote_the_csv(tmp_path):
     refused = [r for r in tables.read(tmp_path / "decisions.csv") if r["accepted"] == "0"]
     assert f"showing the latest {len(refused)} of {len(refused)}" in text
     assert "2 0 North batch p00, p01, p02, p03 75.0% 25.0% 16.7% 16.7% 10.0%" in text
+
+
+def test_what_scoring_costs_is_on_the_page(tmp_path):
+    s = study()
+    write_run(tmp_path, s, gone=(0,))
+    entries = logbook.read_cost(tmp_path / "cost.json")
+    before = head.per_image_and_cycle(results.read(tmp_path), len(s.names), ("control",))
+    scored = [e | {"score": {"forward": 24, "gradient": 0, "jvp": 12}} for e in entries]
+    logbook.write_json(tmp_path / "cost.json", logbook.summarise_cost(scored))
+    after = head.per_image_and_cycle(results.read(tmp_path), len(s.names), ("control",))
+    assert after - before == (24 + 2 * 12) / len(s.names)
