@@ -106,6 +106,15 @@ def test_it_says_what_it_cannot_judge(train, held_out, alarm):
         assert not verdicts.eliminated.any()
 
 
+def test_a_limit_on_the_false_share_spares_a_clean_cohort():
+    def eliminated(false_share):
+        settings = {"alpha": 0.3, "false_share": false_share, "centres": False}
+        policy, traveller, _ = run(samples(0), samples(1), cycles=2, **settings)
+        return int(policy.verdicts(traveller.state, 2).eliminated.sum())
+
+    assert eliminated(0.02) == 0 < eliminated(1.0)
+
+
 def test_soft_weights_follow_the_p_values():
     policy, traveller, _ = run(samples(0), samples(1), cycles=2, soft=0.5)
     state = traveller.state
