@@ -1,4 +1,4 @@
-"""Per-sample losses and the loss of one stop."""
+"""Logits against labels: per-sample losses, confusion counts and the loss of one stop."""
 
 import jax.numpy as jnp
 import optax
@@ -22,6 +22,21 @@ def binary_cross_entropy(logits, labels):
 def of_samples(learner: types.Learner, model: types.Model, batch: types.Batch):
     """Binary cross-entropy [B] in nats of every sample, with running statistics and no dropout."""
     return binary_cross_entropy(learner.logits(model, batch.image), batch.label)
+
+
+def confusion(logits, label, used) -> types.Counts:
+    """Confusion counts at threshold 0.5 of logits [B] and labels [B] where `used` [B] is True."""
+    positive, diseased = logits > 0, label == 1
+
+    def number(where):
+        return jnp.sum(where & used, dtype=jnp.int32)
+
+    return types.Counts(
+        tp=number(positive & diseased),
+        fp=number(positive & ~diseased),
+        tn=number(~positive & ~diseased),
+        fn=number(~positive & diseased),
+    )
 
 
 def stop_loss(losses, weight, offered):

@@ -27,22 +27,7 @@ PASSES = {  # what one held-out scan costs
 
 def counts(learner: types.Learner, model, batch, weight) -> types.Counts:
     """Confusion counts at threshold 0.5, int32."""
-    return confusion(learner.logits(model, batch.image), batch.label, weight > 0)
-
-
-def confusion(logits, label, used) -> types.Counts:
-    """Confusion counts at threshold 0.5 of logits [B] and labels [B] where `used` [B] is True."""
-    positive, diseased = logits > 0, label == 1
-
-    def number(where):
-        return jnp.sum(where & used, dtype=jnp.int32)
-
-    return types.Counts(
-        tp=number(positive & diseased),
-        fp=number(positive & ~diseased),
-        tn=number(~positive & ~diseased),
-        fn=number(~positive & diseased),
-    )
+    return losses.confusion(learner.logits(model, batch.image), batch.label, weight > 0)
 
 
 def loss(learner: types.Learner, model, batch, weight):

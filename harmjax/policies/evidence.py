@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from harmjax import conformal, scorers, statistics, types
+from harmjax import conformal, losses, scorers, types
 from harmjax.learner import once
 
 
@@ -114,7 +114,7 @@ def yardstick(
         fused=conformal.scale(fuse(own), label),
         held_out=mean,
         held_out_label=label,
-        counts=statistics.confusion(found["logit"], label, True),
+        counts=losses.confusion(found["logit"], label, True),
     )
     return made, total
 
