@@ -18,7 +18,7 @@ SHAPES = [  # image [B, ..., I], kernel [..., I, O]
     ((1, 4, 3, 5, 2), (1, 5, 3, 2, 2)),
     ((2, 6, 5, 3), (3, 3, 3, 4)),
     ((2, 6, 5, 1), (3, 3, 1, 4)),
-    ((1, 2, 17, 16, 32), (3, 3, 3, 32, 64)),  # large and wide: Winograd
+    ((1, 2, 17, 16, 32), (3, 3, 3, 32, 64)),
     ((1, 2, 16, 17, 64), (3, 3, 3, 64, 32)),
 ]
 
@@ -150,6 +150,59 @@ def test_the_first_layer_computes_no_input_gradient():
 def test_any_shape(sides, kernel, channels):
     x, k = draw((2, *sides, channels[0]), (*kernel, *channels))
     close(jax.jit(conv.convolve)(x, k), jax.jit(reference)(x, k))
+
+
+def unfused(x, kernel):
+    return pool.max_pool(conv.convolve(x, kernel))
+
+
+@pytest.mark.parametrize(("image", "kernel"), SHAPES)
+def test_the_pooled_convolution_and_its_derivatives(image, kernel):
+    x, k, dx, dk = draw(image, kernel, image, kernel)
+
+    def everything(function, x, k, dx, dk):
+        y, transpose = jax.vjp(function, x, k)
+        return function(x, k), jax.jvp(function, (x, k), (dx, dk)), transpose(jnp.sin(y))
+
+    got, want = (
+        jax.jit(everything, static_argnums=0)(function, x, k, dx, dk)
+        for function in (conv.convolve_and_pool, unfused)
+    )
+    close(got, want)
+
+
+@hypothesis.settings(max_examples=12, deadline=None)
+@hypothesis.given(
+    sides=strategies.lists(strategies.integers(1, 9), min_size=3, max_size=3),
+    kernel=strategies.lists(strategies.sampled_from([1, 3]), min_size=3, max_size=3),
+    channels=strategies.tuples(
+        strategies.sampled_from([1, 2]), strategies.sampled_from([1, 5, 17])
+    ),
+)
+def test_any_shape_of_the_pooled_convolution(sides, kernel, channels):
+    x, k = draw((2, *sides, channels[0]), (*kernel, *channels))
+    close(jax.jit(conv.convolve_and_pool)(x, k), pool.max_pool(reference(x, k)))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+@pytest.mark.parametrize(("image", "kernel"), [SHAPES[0], SHAPES[1], SHAPES[6]])
+def test_vmap_of_the_pooled_convolution(image, kernel, axes):
+    x, k = draw((3, *image), (3, *kernel))
+    x = x if axes[0] == 0 else x[0]
+    k = k if axes[1] == 0 else k[0]
+    got, want = (
+        jax.jit(jax.vmap(function, axes))(x, k) for function in (conv.convolve_and_pool, unfused)
+    )
+    close(got, want)
+
+
+def test_the_pooled_convolution_in_bfloat16_and_of_nan():
+    x, k = draw((2, 6, 8, 4, 1), (3, 3, 3, 1, 8))
+    low = x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)
+    got = conv.convolve_and_pool(*low)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(got, unfused(*low))
+    assert jnp.isnan(conv.convolve_and_pool(x, k * jnp.nan)).all()
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 4, 3, 2), (1, 1, 2, 7, 3), (2, 6, 6, 6, 1), (2, 5, 6, 3)])

@@ -13,7 +13,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from harmjax import types
-from harmjax.models import cpu
+from harmjax.models import cpu, pool
 
 
 def convolve(x: types.Array, kernel: types.Array) -> types.Array:
@@ -33,9 +33,32 @@ def convolve(x: types.Array, kernel: types.Array) -> types.Array:
     return _convolve.bind(x[None], kernel[None])[0]
 
 
+@jax.custom_jvp
+def convolve_and_pool(x: types.Array, kernel: types.Array) -> types.Array:
+    """`pool.max_pool(convolve(x, kernel))`; on CPU without the whole of what is pooled, if nothing
+    differentiates it.
+
+    Args:
+        x: as for `convolve`.
+        kernel: as for `convolve`.
+    """
+    if x.ndim == 4:
+        return convolve_and_pool(x[:, None], kernel[None])[:, 0]
+    return _pooled.bind(x[None], kernel[None])[0]
+
+
+@convolve_and_pool.defjvp
+def _convolve_and_pool_jvp(primals, tangents):
+    return jax.jvp(lambda x, kernel: pool.max_pool(convolve(x, kernel)), primals, tangents)
+
+
 def _lax(x, kernel):
     layout = ("NXYZC", "XYZIO", "NXYZC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=layout)
+
+
+def _lax_pooled(x, kernel):
+    return pool.max_pool(_lax(x, kernel))
 
 
 def _lax_weights(x, g, sides):
@@ -101,11 +124,19 @@ def _lowering(implementation, replicate):
 _convolve = core.Primitive("convolve")  # (x [R, B, X, Y, Z, I], kernel [R, a, b, c, I, O])
 _weights = core.Primitive("convolve_weights")  # (x, g [R, B, X, Y, Z, O]): the kernel's gradient
 
+_pooled = core.Primitive("convolve_and_pool")  # as `_convolve`; derivatives go through that
+
 _convolve.def_abstract_eval(lambda x, kernel: x.update(shape=(*x.shape[:-1], kernel.shape[-1])))
 _weights.def_abstract_eval(
     lambda x, g, sides: x.update(shape=(x.shape[0], *sides, x.shape[-1], g.shape[-1]))
 )
+_pooled.def_abstract_eval(
+    lambda x, kernel: x.update(
+        shape=(*x.shape[:2], *(-(-side // 2) for side in x.shape[2:5]), kernel.shape[-1])
+    )
+)
 _convolve.def_impl(jax.jit(_convolve.bind))
+_pooled.def_impl(jax.jit(_pooled.bind))
 _weights.def_impl(jax.jit(_weights.bind, static_argnames="sides"))
 ad.defbilinear(
     _convolve,
@@ -118,8 +149,11 @@ ad.defbilinear(
     lambda k, x, g, sides: _convolve.bind(x, k),
 )
 _batch(_convolve, (1, 1), (5, 5))
+_batch(_pooled, (1, 1), (5, 5))
 _batch(_weights, (5, 4), (5, 5))
 mlir.register_lowering(_convolve, _lowering(_lax, _in_one_batch))
+mlir.register_lowering(_pooled, _lowering(_lax_pooled, _in_one_batch))
 mlir.register_lowering(_weights, _lowering(_lax_weights, _in_one_batch))
 mlir.register_lowering(_convolve, _lowering(cpu.convolution, _one_by_one), platform="cpu")
+mlir.register_lowering(_pooled, _lowering(cpu.pooled, _one_by_one), platform="cpu")
 mlir.register_lowering(_weights, _lowering(cpu.weights, _one_by_one), platform="cpu")

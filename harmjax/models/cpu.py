@@ -1,23 +1,23 @@
 """Convolutions on CPU: sums that XLA computes fast there, with the numbers of `lax.conv`.
 
-GF/s of useful arithmetic inside `lax.scan`, batch 3 to 5, two cores of a Xeon with AVX-512 where
-matrix products peak at 300; the machine was shared, a repeat can differ by a quarter:
+GF/s of useful arithmetic inside a loop, batch 5, two cores of an EPYC with AVX-512 where matrix
+products peak at 480; a reduction that reads the result is included, a repeat can differ by a fifth:
 
-| image, channels     | lax.conv 3-D | slices | Winograd in slices | product of patches |
-|---------------------|--------------|--------|--------------------|--------------------|
-| 20x24x20, 8 -> 16   | 20           | 120    | 64 *               | 120                |
-| 20x24x20, 16 -> 8   | 11           | 100    | 43 *               | 50                 |
-| 10x12x10, 16 -> 32  | 19           | 140    | 110 *              | 190                |
-| 20x24x20, 32 -> 64  | 69           | 120    | 155                | 115                |
-| 20x24x20, 64 -> 32  | 39           | 110    | 150                | 105                |
-| 10x12x10, 64 -> 128 | 110          | 260    | 175                | 190-240            |
-| 5x6x5, 128 -> 256   | 140          | 200-280| 80 *               | 210-260            |
-| 40x48x40, 32 -> 64  |              | 105    | 160                | 100                |
+| image, channels     | lax.conv | slices | a row more | and pooled | `pooled` | kernel gradient |
+|---------------------|----------|--------|------------|------------|----------|-----------------|
+| 40x48x40, 1 -> 8    | 2        |        | 11         | 114        | 140      | 39              |
+| 40x48x40, 1 -> 32   | 9        |        | 34         | 103        | 189      | 100             |
+| 40x48x40, 8 -> 16   | 29       | 113    | 151        | 140        | 261      | 98              |
+| 20x24x20, 8 -> 16   | 30       | 183    | 208        | 201        | 314      | 160             |
+| 20x24x20, 16 -> 8   | 15       | 134    | 162        | 190        | 216      | 67              |
+| 10x12x10, 16 -> 32  | 56       | 227    | 292        | 287        | 377      | 228             |
+| 20x24x20, 32 -> 64  | 100      | 226    | 330        | 317        | 446      | 237             |
+| 20x24x20, 64 -> 32  | 57       | 222    | 339        | 342        | 357      | 156             |
+| 10x12x10, 64 -> 128 | 164      | 422    | 342        | 396        | 430      | 337             |
+| 5x6x5, 128 -> 256   | 238      | 457    | 386        | 371        | 441      | 375             |
 
-(* an earlier variant, a sample at a time.) So: slices, with Winograd's products where slices are
-large and channels many. The kernel's gradient is a product of patches: 35-150, where `lax.conv` has
-10-45 by itself and below 3 inside a scan. One input channel is a sum of shifted copies: 40-110,
-`lax.conv` 2-7.
+`lax.conv` has 2 to 4 for the kernel's gradient inside a loop. One input channel is a sum of shifted
+copies, which XLA fuses with what reads it.
 """
 
 import itertools
@@ -58,47 +58,45 @@ def _slices(x, kernel):
 
 
 def _conv2d(x, kernel):
-    wide = min(kernel.shape[-2:]) >= 64 and max(kernel.shape[-2:]) >= 96
-    if wide and kernel.shape[:2] == (3, 3) and x.shape[1] * x.shape[2] >= 256:
-        return _winograd(x, kernel)
-    layout = ("NYZC", "YZIO", "NYZC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    """A convolution with one row too many, which is cut off again.
 
-
-def _winograd(x, kernel):
-    """Winograd's F(2x2, 3x3): 16 products for 4 results instead of 36, a few slices at a time.
-
-    References:
-        Lavin & Gray, Fast algorithms for convolutional neural networks, 2015, arXiv 1509.09308.
+    XLA hands convolutions to YNNPACK, which runs those without a reduction behind them on a single
+    core; but it keeps those that have more rows than their input.
     """
-    count, *plane, inputs = x.shape
-    outputs = kernel.shape[-1]
-    halves = [-(-side // 2) for side in plane]
-    group = max(size for size in range(1, 11) if count % size == 0)  # stays in the cache
-    margins = [(1, 1 + 2 * half - side) for half, side in zip(halves, plane, strict=True)]
-    spread = jnp.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], x.dtype)
-    matrices = jnp.einsum("ay,bz,yzio->abio", spread, spread, kernel).reshape(16, inputs, outputs)
-
-    def slices(x):
-        x = jnp.pad(x, [(0, 0), *margins, (0, 0)])
-        x = jnp.stack([part for row in _differences(x, 1) for part in _differences(row, 2)])
-        x = jnp.einsum("tni,tio->tno", x.reshape(16, -1, inputs), matrices)
-        rows = _recombined(x.reshape(4, 4, group, *halves, outputs))
-        x = jnp.stack([jnp.stack(_recombined(row), 3) for row in rows], 2)
-        return x.reshape(group, *(2 * half for half in halves), outputs)
-
-    result = jax.lax.map(slices, x.reshape(-1, group, *x.shape[1:]))
-    return result.reshape(count, *result.shape[2:])[:, : plane[0], : plane[1]]
+    y, z = (side // 2 for side in kernel.shape[:2])
+    pads = [(y, y + 1), (z, z)]
+    return _conv(x, kernel, pads)[:, : x.shape[1]]
 
 
-def _differences(x, axis):
-    last = x.shape[axis] - 3
-    a, b, c, d = (jax.lax.slice_in_dim(x, s, s + last, 2, axis) for s in range(4))
-    return a - c, b + c, c - b, b - d
+def _conv(x, kernel, pads):
+    layout = ("NYZC", "YZIO", "NYZC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=layout)
 
 
-def _recombined(x):
-    return x[0] + x[1] + x[2], x[1] - x[2] - x[3]
+def pooled(x: types.Array, kernel: types.Array) -> types.Array:
+    """Maxima of `convolution(x, kernel)` over windows of 2: [B, X/2, Y/2, Z/2, O], rounded up.
+
+    The 2-D convolution of all slices and the maxima within them run as one, on all cores, if there
+    are more than 16 channels; so a single input channel is cut into overlapping groups of slices.
+    """
+    batch, depth, *plane, inputs = x.shape
+    side, outputs = kernel.shape[0], kernel.shape[-1]
+    group = 1 if inputs > 1 else min(8, 2 * (16 // (2 * outputs) + 1))
+    count = -(-depth // group)
+    wide = [(0, 0)] * 3
+    x = jnp.pad(x, [(0, 0), (side // 2, side // 2 + count * group - depth), *wide])
+    last = (count - 1) * group + 1
+    x = [jax.lax.slice_in_dim(x, s, s + last, group, 1) for s in range(group + side - 1)]
+    x = jnp.concatenate(x, -1).reshape(batch * count, *plane, -1)
+    kernel = [jnp.pad(kernel, [(s, group - 1 - s), (0, 0), *wide]) for s in range(group)]
+    kernel = jnp.moveaxis(jnp.stack(kernel, -2), 0, 2)
+    y = _conv(x, kernel.reshape(*kernel.shape[:2], x.shape[-1], -1), "SAME")
+    y = jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
+    y = jnp.where(y == -jnp.inf, jnp.nan, y)  # of NaN alone; this maximum passes over it
+    y = jnp.moveaxis(y.reshape(batch, count, *y.shape[1:3], group, outputs), 4, 2)
+    y = y.reshape(batch, count * group, *y.shape[3:])[:, :depth]
+    y = jnp.pad(y, [(0, 0), (0, depth % 2), *wide], constant_values=-jnp.inf)
+    return jnp.maximum(y[:, ::2], y[:, 1::2])
 
 
 def weights(x: types.Array, g: types.Array, sides: tuple[int, ...]) -> types.Array:

@@ -59,6 +59,11 @@ class Block(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         bias = alongs.vector(self, "bias", bias)
         layer = norms.layer(self.norm, "norm", self.momentum)
+        if self.pooled and not train and self.norm in norms.FIXED:
+            factor, shift = layer(x, bias, weight, train)
+            sign = _sign(factor)
+            x = conv.convolve_and_pool(x, kernel * sign.reshape(-1).astype(x.dtype))
+            return nn.relu((x * (factor * sign) + shift).astype(x.dtype))
         if self.pooled and tiles.suits(x.shape, kernel.shape):
             # [window, channel, B, ...]
             x = alongs.product(tiles.convolve, self, x, kernel, batch=2)
@@ -70,8 +75,12 @@ class Block(nn.Module):
 
 
 def _pooled_affine(pool_fn, x, factor, shift):
-    sign = jnp.where(factor < 0, -1, 1)
+    sign = _sign(factor)
     return (pool_fn(x * sign.astype(x.dtype)) * (factor * sign) + shift).astype(x.dtype)
+
+
+def _sign(factor):
+    return jnp.where(factor < 0, -1, 1)
 
 
 class Dense(nn.Module):

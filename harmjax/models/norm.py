@@ -12,6 +12,7 @@ from harmjax.models import along
 MOMENTUM = 0.99
 EPSILON = 1e-3
 KINDS = ("batch", "group", "none")
+FIXED = ("batch", "none")  # under running statistics, maps that do not depend on the images
 
 
 class BatchNorm(nn.Module):
@@ -124,11 +125,11 @@ def moments(x: types.Array, batch: int = 0, channel: int = -1) -> tuple[types.Ar
 
 
 def _spread(values, x, batch, channel):
-    """`values` [C] or [B, C] in a shape that broadcasts to `x`."""
+    """`values` [C] or [B, C] in a shape that broadcasts to C channels laid out as those of `x`."""
     shape = [1] * x.ndim
-    shape[channel] = x.shape[channel]
+    shape[channel] = values.shape[-1]
     if values.ndim == 2:
-        shape[batch] = x.shape[batch]
+        shape[batch] = len(values)
         values = values if batch < channel % x.ndim else values.T
     return values.reshape(shape)
 
