@@ -1,8 +1,8 @@
 """The first layer on CPU: one input channel, results in windows of 2, ready for max-pooling.
 
 With few channels, loops over the last axis are short and slow; here the last axes are space. Scans
-a second in training an SFCN, batch 5, with and without this file: quarter width (8 channels), 28 and
-20 at 80x96x80, 219 and 210 at 40x48x40; full width, 40 and 36 at 40x48x40.
+a second in training an SFCN, batch 5, with this file and without: quarter width (8 channels), 28
+and 20 at 80x96x80, 219 and 210 at 40x48x40; full width, 40 and 36 at 40x48x40.
 """
 
 import itertools
