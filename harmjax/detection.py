@@ -16,6 +16,8 @@ HARMS = (
     *("scenario", "harm", "seed", "warmup", "policy", "kind"),
     *("planted", "eliminated", "pending", "recall", "harm_auroc"),
 )
+RECALLS = tuple(share / 20 for share in range(1, 21))
+CURVES = ("scenario", "harm", "seed", "warmup", "policy", "recall", "precision")
 MEASURED = (
     *("planted", "hits", "wrongly_eliminated", "good"),
     *("test_auroc", "test_fpr", "test_fnr", "forward_equivalents", "seconds"),
@@ -92,7 +94,8 @@ def detect(
 
     Args:
         config: See `configs/`, group `detect`.
-        workdir: Gets both tables and a folder per planted cohort with a workdir per policy.
+        workdir: Gets both tables, precision_recall.csv for the page, and a folder per planted
+            cohort with a workdir per policy.
         record: Called with config and workdir before a run, to write config.json.
         say: Called with a line of text before a run.
         finished: Called with a run's workdir and study after it.
@@ -104,7 +107,7 @@ def detect(
     """
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    rows, harms = [], []
+    rows, harms, curves = [], [], []
     options = {"record": record, "say": say, "finished": finished}
     planned = jobs(config, workdir)
     for job, outcome in sweep_jobs.run(planned, **options, progress="stops" if progress else ""):
@@ -113,7 +116,13 @@ def detect(
         samples = tables.read(job.workdir / "harm.csv")
         rows.append(_row(job.config, samples, outcome))
         harms += _harm_rows(job.config, samples)
-        for name, header, found in (("detection", HEADER, rows), ("harms", HARMS, harms)):
+        curves += _curve_rows(job.config, samples)
+        written = {
+            "detection": (HEADER, rows),
+            "harms": (HARMS, harms),
+            "precision_recall": (CURVES, curves),
+        }
+        for name, (header, found) in written.items():
             tables.write(workdir / f"{name}.csv", header, [[r[c] for c in header] for r in found])
     return tables.read(workdir / "detection.csv"), tables.read(workdir / "harms.csv")
 
@@ -165,6 +174,16 @@ def _harm_rows(config, samples) -> list[dict]:
         }
         rows.append(_names(config) | measured)
     return sorted(rows, key=lambda row: config.scenario.harm.index(row["kind"]))
+
+
+def _curve_rows(config, samples) -> list[dict]:
+    """Rows of precision_recall.csv: the harm score's precision at every recall, if there is one."""
+    planted, harm = _planted(samples), sweep.column(samples, "harm")
+    if not planted.any() or not np.isfinite(harm).any():
+        return []
+    precision = metrics.precision_at(_ranked(harm), planted, RECALLS)
+    pairs = zip(RECALLS, precision.tolist(), strict=True)
+    return [_names(config) | {"recall": recall, "precision": p} for recall, p in pairs]
 
 
 def _planted(samples) -> np.ndarray:

@@ -93,6 +93,27 @@ def average_precision(scores, labels) -> float:
     return _ratio(float((precision * gained).sum()), int(labels.sum()))
 
 
+def precision_at(scores, labels, recalls) -> np.ndarray:
+    """The highest precision [R] of any threshold that finds at least these shares of the positives.
+
+    Args:
+        scores: [M] float, higher means more likely positive.
+        labels: [M] bool or 0/1, at least one of them positive.
+        recalls: [R] fractions in (0, 1].
+
+    Example:
+        >>> precision_at([0.9, 0.8, 0.7], [1, 0, 1], [0.5, 1.0]).round(2).tolist()
+        [1.0, 0.67]
+    """
+    scores, labels = np.asarray(scores, float), np.asarray(labels).astype(bool)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    hits = np.cumsum(labels[order])[last]
+    best = np.maximum.accumulate((hits / (last + 1))[::-1])[::-1]
+    needed = np.asarray(recalls, float) * labels.sum()
+    return best[np.searchsorted(hits, needed - 1e-9)]
+
+
 def groups(sex: Sequence[str], age: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
     """Pairs of a subgroup's name and its members [M] bool: `all`, by sex, by age around 60."""
     sex, age = np.asarray(sex), np.asarray(age, float)

@@ -80,6 +80,10 @@ def test_tables_of_a_small_grid(patients, tmp_path, monkeypatch):
     check_harm(harms[2], tables.read(folder / "verify_revisit" / "harm.csv"), "label_flip")
     check_harm(harms[7], tables.read(folder / "verify_revisit-as_is" / "harm.csv"), "unit_error")
 
+    curves = tables.read(tmp_path / "precision_recall.csv")
+    assert {row["policy"] for row in curves} == {"verify_revisit"}
+    assert [float(row["recall"]) for row in curves[:20]] == [*detection.RECALLS]
+
     monkeypatch.setattr(training, "train", None)
     (tmp_path / "detection.csv").unlink()
     assert detect(patients, tmp_path) == (rows, harms), "finished runs are only read"

@@ -25,6 +25,16 @@ def test_ranking_metrics_agree_with_scikit_learn(pairs):
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(labelled)
+def test_precision_at_a_recall_agrees_with_scikit_learn(pairs):
+    scores, labels = np.array(pairs, float).T
+    precision, recall, _ = oracle.precision_recall_curve(labels, scores)
+    asked = np.array([0.1, 0.5, 1.0])
+    best = [precision[recall >= level].max() for level in asked]
+    np.testing.assert_allclose(metrics.precision_at(scores, labels, asked), best)
+
+
 def test_metrics_by_hand():
     found = metrics.metrics([2.0, -1.0, 1.0, -3.0, 0.5], [1, 1, 0, 0, 1])
     assert (found.n, found.accuracy, found.fpr) == (5, 0.6, 0.5)

@@ -57,7 +57,7 @@ def test_planted_samples_are_set_aside_at_once_and_eliminated_at_the_examination
     policy, traveller, records = run(train, samples(1))
     verdicts = policy.verdicts(traveller.state, 4)
     assert set(bad) <= set(np.flatnonzero(verdicts.eliminated))
-    assert verdicts.eliminated.sum() <= len(bad) + 5
+    assert verdicts.eliminated.mean() < 0.08
     assert not policy.mask(traveller.state, 4)[jnp.array(bad)].any()
     first = records[0][1]
     suspected = first.ids[first.kind == types.SUSPICION].ravel()
@@ -113,6 +113,17 @@ def test_a_limit_on_the_false_share_spares_a_clean_cohort():
         return int(policy.verdicts(traveller.state, 2).eliminated.sum())
 
     assert eliminated(0.02) == 0 < eliminated(1.0)
+
+
+def test_what_is_eliminated_already_counts_towards_the_false_share():
+    damaged = list(range(0, CENTRES * EACH, 8))
+    train = planted(samples(0), damaged, flipped=[47, 90])
+    settings = {"alpha": 0.05, "false_share": 0.05, "centres": False}
+    policy, traveller, _ = run(train, samples(1), cycles=8, **settings)
+    verdicts = policy.verdicts(traveller.state, 8)
+    assert verdicts.eliminated[jnp.array([*damaged, 47, 90])].all()
+    assert (verdicts.cycle[jnp.array(damaged)] == 1).all()
+    assert (verdicts.cycle[jnp.array([47, 90])] > 1).all()
 
 
 def test_soft_weights_follow_the_p_values():

@@ -57,12 +57,13 @@ def screen(
 
     A sample with p <= `alpha` is set aside at once and not trained on, but scored on. Every
     `examine_every` cycles suspects are examined with all evidence until then: the k-th examination
-    eliminates at p <= alpha / 2^k, so that over all examinations a good sample is eliminated with a
-    probability of at most `alpha`, whatever its class. Nor may more than `false_share` of what is
-    eliminated be expected to be good (Benjamini-Hochberg), which spares clean cohorts. A suspect
-    that is not eliminated at its examination returns. Centres are tested as groups after every
-    cycle (see `centre_test`): all samples of a harmful centre are set aside, and eliminated at an
-    examination at its level.
+    eliminates at p <= alpha (1 - 2^-k), whatever the class. A good sample whose evidence stays the
+    same is eliminated with a probability of at most `alpha`; the means over all cycles so far move
+    little, and `benchmarks/alpha` measures what that costs. Nor may more than `false_share` of all
+    that is eliminated be expected to be good (Benjamini-Hochberg), which spares clean cohorts. A
+    suspect that is not eliminated at its examination returns. Centres are tested as groups after
+    every cycle (see `centre_test`): all samples of a harmful centre are set aside, and eliminated
+    at the k-th examination at the level alpha / 2^k.
 
     If most samples look harmful, or the verification scans look worse than the training samples,
     the policy says so (`types.ALARMS`); in the first case it eliminates nothing.
@@ -258,11 +259,14 @@ def screen(
         return centre_test.harmful(training, held_out, level)
 
     def examine(fed, state, cycle):
-        level = alpha / 2.0 ** (state.examinations + 1)
+        spared = 2.0 ** -(state.examinations + 1)
         due = (state.suspected >= 0) & (state.suspected <= cycle - examine_every + 1)
-        limit = jnp.minimum(level, largest_rejected(state.p_value, left(state), false_share))
+        tested = left(state) | state.eliminated
+        limit = jnp.minimum(
+            alpha * (1 - spared), largest_rejected(state.p_value, tested, false_share)
+        )
         gone = due & (state.p_value <= limit)
-        gone |= left(state) & harmful_centres(fed, state, level)
+        gone |= left(state) & harmful_centres(fed, state, alpha * spared)
         alarm = alarmed(state)
         gone &= alarm != MOST
         return state._replace(

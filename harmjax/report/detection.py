@@ -2,47 +2,25 @@
 
 import os
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
 
 from harmjax import tables
-from harmjax.report import drawing, markup, results, style
+from harmjax.report import detection_charts, drawing, markup, results, style
 
-ERRORS = (
-    ("test_fpr", "False-positive rate, test"),
-    ("test_fnr", "False-negative rate, test"),
-    ("test_auroc", "AUROC, test"),
-)
 MATRICES = (
     ("recall", "Recall: share of planted harmful samples that were eliminated"),
     ("false_rate", "False rate: share of good samples that were eliminated"),
     ("auroc", "AUROC of the harm score: how well it ranks planted above good samples"),
     ("average_precision", "Average precision of the harm score"),
 )
-PERCENT = ("recall", "false_rate", "test_fpr", "test_fnr")
-MARKERS = "osD^vP"
-
-
-class Grid(NamedTuple):
-    """detection.csv; names are in the order in which it first mentions them.
-
-    Where warm-ups are compared, a policy after another warm-up counts as a policy of its own.
-    """
-
-    rows: list  # of text
-    policies: tuple[str, ...]
-    scenarios: tuple[str, ...]
-    harms: tuple[str, ...]
 
 
 def write(workdir) -> pathlib.Path:
-    """Writes detection.html and three PNGs into the workdir of a grid and returns the page's path.
-
-    The pictures are detection_errors.png, detection_found.png and detection_cost.png.
+    """Writes detection.html and its pictures, PNGs, into the workdir of a grid; returns its path.
 
     Args:
-        workdir: Folder with detection.csv, complete or not.
+        workdir: Folder with detection.csv and, beside it, harms.csv and precision_recall.csv.
 
     Raises:
         ValueError: There is no such table, or it is empty.
@@ -51,12 +29,22 @@ def write(workdir) -> pathlib.Path:
     rows = _by_warm_up(tables.read(workdir / "detection.csv"))
     if not rows:
         raise ValueError(f"{workdir} holds no rows of detection.csv: run experiments.detect first")
-    grid = Grid(rows, *(tuple(dict.fromkeys(r[n] for r in rows))
+    grid = detection_charts.Grid(rows, *(tuple(dict.fromkeys(r[n] for r in rows))
                         for n in ("policy", "scenario", "harm")))  # fmt: skip
     figures = {
-        "detection_errors": (_errors(grid), "Test errors by policy, one dot per run"),
-        "detection_found": (_found(grid), "Recall against false rate, by policy"),
-        "detection_cost": (_cost(grid), "Quality against cost in forward-equivalents, by policy"),
+        "detection_errors": (
+            detection_charts.errors(grid),
+            "Test errors by policy, one dot per run",
+        ),
+        "detection_found": (detection_charts.found(grid), "Recall against false rate, by policy"),
+        "detection_ranking": (
+            detection_charts.ranking(grid, _curves(workdir)),
+            "Precision of the harm score against recall, by policy",
+        ),
+        "detection_cost": (
+            detection_charts.cost(grid),
+            "Quality against cost in forward-equivalents, by policy",
+        ),
     }
     drawn = {name: drawing.svg(fig, name, words) for name, (fig, words) in figures.items()}
     for name, (fig, _) in figures.items():
@@ -95,6 +83,10 @@ def _page(workdir, grid, drawn) -> markup.Html:
         markup.element("p", "Large marks are means, small ones single runs. Best is the upper "
                        "left corner."),
         wide("detection_found"),
+        markup.element("h2", "Precision and recall of the harm score"),
+        markup.element("p", "Lines: how many of the samples that a policy ranks highest were "
+                       "planted, mean over runs. Marks: what it eliminated."),
+        wide("detection_ranking"),
         markup.element("h2", "Quality against cost"),
         wide("detection_cost"),
         [_matrix(grid, name, title) for name, title in MATRICES],
@@ -106,6 +98,11 @@ def _page(workdir, grid, drawn) -> markup.Html:
             markup.table(list(grid.rows[0]), [_cells(row) for row in grid.rows]),
         ),
     )  # fmt: skip
+
+
+def _curves(workdir) -> list:
+    path = workdir / "precision_recall.csv"
+    return _by_warm_up(tables.read(path)) if path.exists() else []
 
 
 def _by_warm_up(rows) -> list:
@@ -149,7 +146,7 @@ def _summary(grid) -> markup.Html:
     header += ["forward-equivalents", "seconds"]
     rows = []
     for policy in grid.policies:
-        chosen = _of(grid, policy=policy)
+        chosen = detection_charts.of(grid, policy=policy)
         cells = [_mean(results.column(chosen, name), name) for name in (*names, "seconds")]
         rows.append([policy, len(chosen), *cells])
     return markup.table(header, rows)
@@ -162,7 +159,10 @@ def _matrix(grid, name, title) -> markup.Html | None:
     header, rows = ["scenario", "harm", *grid.policies], []
     for scenario in grid.scenarios:
         for harm in grid.harms:
-            chosen = [_of(grid, policy=p, scenario=scenario, harm=harm) for p in grid.policies]
+            chosen = [
+                detection_charts.of(grid, policy=p, scenario=scenario, harm=harm)
+                for p in grid.policies
+            ]
             if any(chosen):
                 rows.append([scenario, harm, *(_shaded(c, name) for c in chosen)])
     return markup.join(markup.element("h2", title), markup.table(header, rows, class_="matrix"))
@@ -176,125 +176,16 @@ def _shaded(rows, name) -> markup.Html:
     return markup.element("span", text, class_="shaded", style=strength)
 
 
-def _of(grid, **wanted) -> list:
-    return [row for row in grid.rows if all(row[k] == v for k, v in wanted.items())]
-
-
 def _mean(values, name) -> str:
     values = values[np.isfinite(values)]
     if not len(values):
         return "–"
     mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-    if name in PERCENT:
+    if name in detection_charts.PERCENT:
         return f"{mean:.1%} ({100 * spread:.1f})"
     if mean >= 100:
         return f"{mean:,.0f} ({spread:,.0f})"
     return f"{mean:.3f} ({spread:.3f})"
-
-
-def _errors(grid):
-    """Panels of scenarios (down) and metrics (across): policies as rows, runs as dots."""
-    height = 46 + 30 * len(grid.policies)
-    fig, axes = drawing.axes(
-        860, height * len(grid.scenarios) + 34, rows=len(grid.scenarios), columns=len(ERRORS),
-        squeeze=False, sharey=True, sharex="col",
-    )  # fmt: skip
-    for row, scenario in enumerate(grid.scenarios):
-        for ax, (name, title) in zip(axes[row], ERRORS, strict=True):
-            for y, policy in enumerate(grid.policies):
-                _dots(ax, grid, _of(grid, scenario=scenario, policy=policy), name, y)
-            ax.grid(axis="y", visible=False)
-            ax.grid(axis="x", color=drawing.LINE, linewidth=0.6)
-            ax.set_ylim(len(grid.policies) - 0.5, -0.5)
-            ax.set_yticks(range(len(grid.policies)), grid.policies)
-            ax.tick_params(axis="y", length=0, labelcolor=drawing.INK)
-            if name in PERCENT:
-                drawing.percent(ax.xaxis)
-            if row == 0:
-                ax.set_title(title, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
-        axes[row][0].set_ylabel(scenario, color=drawing.INK, fontsize=11)
-    marks = [drawing.mark(drawing.series(i), "o", harm) for i, harm in enumerate(grid.harms)]
-    _legend(fig, marks)
-    return fig
-
-
-def _dots(ax, grid, rows, name, y):
-    """Runs of one policy in one scenario, coloured by harm, with mean and spread."""
-    values = results.column(rows, name)
-    harm = np.array([grid.harms.index(row["harm"]) for row in rows], int)
-    offset = (harm + 0.5) / len(grid.harms) * 0.5 - 0.25
-    for kind in np.unique(harm):
-        here = harm == kind
-        ax.scatter(values[here], y + offset[here], s=17, color=drawing.series(int(kind)),
-                   alpha=0.8, lw=0, zorder=3)  # fmt: skip
-    values = values[np.isfinite(values)]
-    if len(values):
-        mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-        ax.plot([mean, mean], [y - 0.34, y + 0.34], color=drawing.INK, lw=2, zorder=4)
-        ax.plot([mean - spread, mean + spread], [y, y], color=drawing.INK, lw=1, zorder=2)
-
-
-def _found(grid):
-    """A panel per scenario: recall over false rate, policies by colour and shape."""
-    fig, axes = drawing.axes(860, 330, columns=len(grid.scenarios), squeeze=False, sharey=True)
-    for ax, scenario in zip(axes[0], grid.scenarios, strict=True):
-        ax.set_title(scenario, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
-        for i, policy in enumerate(grid.policies):
-            rows = _of(grid, scenario=scenario, policy=policy)
-            _cloud(ax, results.column(rows, "false_rate"), results.column(rows, "recall"), i)
-        ax.grid(color=drawing.LINE, linewidth=0.6)
-        ax.set_ylim(-0.06, 1.06)
-        ax.set_xlabel("good samples eliminated (false rate)")
-        drawing.percent(ax.xaxis)
-        drawing.percent(ax.yaxis)
-    axes[0][0].set_ylabel("harmful samples eliminated (recall)")
-    _legend(fig, _policy_marks(grid))
-    return fig
-
-
-def _cost(grid):
-    """Recall and mean test error over forward-equivalents, on a logarithmic scale."""
-    fig, axes = drawing.axes(860, 330, columns=2)
-    cost = results.column(grid.rows, "forward_equivalents")
-    error = (results.column(grid.rows, "test_fpr") + results.column(grid.rows, "test_fnr")) / 2
-    panels = ((results.column(grid.rows, "recall"), "harmful samples eliminated (recall)"),
-              (error, "test error (mean of both error rates)"))  # fmt: skip
-    for ax, (values, title) in zip(axes, panels, strict=True):
-        if (cost > 0).any():
-            ax.set_xlim(cost[cost > 0].min() / 1.6, np.nanmax(cost) * 1.6)
-            ax.set_xscale("log")
-        for i, policy in enumerate(grid.policies):
-            here = np.array([row["policy"] == policy for row in grid.rows])
-            _cloud(ax, cost[here], values[here], i, geometric=True)
-        ax.grid(color=drawing.LINE, linewidth=0.6)
-        ax.set_xlabel("forward-equivalents (logarithmic)")
-        ax.set_title(title, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
-        drawing.percent(ax.yaxis)
-    _legend(fig, _policy_marks(grid))
-    return fig
-
-
-def _cloud(ax, x, y, i, geometric=False):
-    """Single runs, and their mean with a spread in both directions."""
-    here = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not geometric))
-    x, y = x[here], y[here]
-    if not len(x):
-        return
-    colour, marker = drawing.series(i), MARKERS[i % len(MARKERS)]
-    ax.scatter(x, y, s=13, marker=marker, color=colour, alpha=0.4, lw=0, zorder=2)
-    middle = np.exp(np.log(x).mean()) if geometric else x.mean()
-    ax.errorbar(middle, y.mean(), yerr=y.std(), color=colour, lw=1.2, zorder=3)
-    ax.scatter(middle, y.mean(), s=85, marker=marker, color=colour, lw=0, zorder=4)
-
-
-def _policy_marks(grid):
-    return [drawing.mark(drawing.series(i), MARKERS[i % len(MARKERS)], policy)
-            for i, policy in enumerate(grid.policies)]  # fmt: skip
-
-
-def _legend(fig, marks):
-    fig.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 6), frameon=False,
-               labelcolor=drawing.MUTED, fontsize=9.5, handletextpad=0.2)  # fmt: skip
 
 
 def _many(things, one: str, more: str = "") -> str:

@@ -28,6 +28,9 @@ def grid(policies=("none", "verify_revisit"), seeds=(0, 1)):
 
 def test_detection_page_shows_means_over_seeds(tmp_path):
     tables.write(tmp_path / "detection.csv", HEADER, grid())
+    curve = [["singles", "inversion", 0, "verify_revisit", r / 4, 1 - r / 8] for r in range(1, 5)]
+    header = ("scenario", "harm", "seed", "policy", "recall", "precision")
+    tables.write(tmp_path / "precision_recall.csv", header, curve)
     path = detection.write(tmp_path)
     found = read(path)
     assert "4 runs: 2 policies, 1 scenario, 1 harm, 2 seeds" in found.text
@@ -35,7 +38,7 @@ def test_detection_page_shows_means_over_seeds(tmp_path):
     assert "1,000,000 (0)" in found.text
     assert len(found.ids) == len(set(found.ids)) and "script" not in found.tags
     assert not re.search(r"https?://", path.read_text(encoding="utf-8"))
-    for name in ("errors", "found", "cost"):
+    for name in ("errors", "found", "ranking", "cost"):
         pixels = matplotlib.image.imread(tmp_path / f"detection_{name}.png")
         assert np.all(pixels[0, 0] == 1), "pictures stand on white, not on nothing"
         assert pixels.std() > 0.01
