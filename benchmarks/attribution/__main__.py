@@ -124,7 +124,7 @@ def evaluate(chosen, scores, workdir, progress) -> list[list]:
             for method, scored in exchange.scores(path).items()
         }
         ours_found = {m: scored for (library, m), scored in found.items() if library == "harmjax"}
-        combinations = ours.combinations(ours_found)
+        combinations = ours.combinations(ours_found, cell.centre)
         found |= {("harmjax", method): scored for method, scored in combinations.items()}
         harms = {method: harm for method, (harm, _) in found.items()}
         accuracy = accuracies(cell, harms, workdir / "accuracies" / f"{name}.npz")

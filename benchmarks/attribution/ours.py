@@ -29,9 +29,10 @@ TRIALS = {
     "with_without, error": ("with_without", ERROR),
     "error_rate": ("error_rate", {}),
 }
+FAMILIES = ("alignment, error", "influence, error", "margin", "loss", "distance")
 COMBINED = {
-    "combined": ("alignment, error", "margin", "neighbours", "distance"),
-    "combined, retrained": ("influence, error", "out of sample", "neighbours", "distance"),
+    "combined": FAMILIES,
+    "combined, retrained": (*FAMILIES, "out of sample"),
 }
 CYCLES, BATCH = 20, 16
 TRIED = (1, 2, 4)  # cycles before which the dear scorers look at everyone
@@ -61,7 +62,7 @@ def score(cell) -> dict:
     return found
 
 
-def combinations(found) -> dict:
+def combinations(found, centre) -> dict:
     """Method -> (harm [N], its costs) of the combinations of what `score` has found, likewise."""
     combinations = {}
     for name, members in COMBINED.items():
@@ -71,7 +72,7 @@ def combinations(found) -> dict:
         spare = len(watching) - 1  # they watch one run
         total["seconds"] -= spare * watching[0]["seconds"]
         total["gradient"] -= spare * CYCLES * len(found[members[0]][0])
-        harm = combined.fuse({member: found[member][0] for member in members})
+        harm = combined.fuse({member: found[member][0] for member in members}, centre=centre)
         combinations[name] = np.asarray(harm, float), dict(total)
     return combinations
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 
 from harmjax import scorers, types
 
-FAMILIES = ("alignment", "margin", "neighbours", "distance")
+FAMILIES = ("alignment", "influence", "margin", "loss", "distance")
 SHARED = {  # settings that are handed on, and to whom
     "verify": ("alignment", "influence", "with_without"),
     "derivative": ("alignment", "influence"),
@@ -22,17 +23,19 @@ def combined(
     floor: float = -1.0,
     ceiling: float = 10.0,
     squared: Sequence[str] = SQUARED,
+    weight: float = 2.5,
 ) -> types.HarmScorer:
     """A scorer that adds up how unusual a sample is among the samples judged together.
 
-    Each family's harm becomes `z = (harm - median) / (1.4826 MAD)`, cut to [floor, ceiling], and
-    these are added. The median and the median absolute deviation are those of the bulk, so that up
-    to half of the samples may be harmful. The floor keeps a family that finds nothing from excusing
-    what another has found; the ceiling keeps one family from deciding alone. Margins, losses and
-    gradients have heavy tails, where z deviations say about z. Log-distances have none: theirs say
-    what a normal deviate would, `max(z, 0)^2 / 2` nats, without a ceiling. Judge the evidence of
-    the whole cohort: among the samples of one stop, the numbers mean little. Over several cycles,
-    average each family's harm first, then `fuse`.
+    Each family's harm becomes `z = (harm - median) / (1.4826 MAD)`, cut to [floor, ceiling]. The
+    median and the median absolute deviation are those of the bulk, so that up to half of the
+    samples may be harmful. The floor keeps a family that finds nothing from excusing what another
+    has found; the ceiling keeps one family from deciding alone. Margins, losses and gradients have
+    heavy tails and see much the same: their mean counts, times `weight`. Log-distances have none:
+    theirs say what a normal deviate would, `max(z, 0)^2 / 2` nats, without a ceiling, and are
+    added. Judge the evidence of the whole cohort: among the samples of one stop, the numbers mean
+    little. Over several cycles, average each family's harm first, then `fuse`, which can also let
+    the samples of a centre share what is known of it.
 
     Args:
         families: Names of scorers, with default settings but for the next two.
@@ -41,6 +44,7 @@ def combined(
         floor: Robust standard deviations.
         ceiling: Robust standard deviations.
         squared: Families without heavy tails.
+        weight: Of the mean of the others.
 
     Raises:
         ValueError: No family, or an unknown one.
@@ -49,7 +53,7 @@ def combined(
         >>> evidence = {'margin': jnp.array([3.0, 2.0, 1.0, -40.0])}
         >>> harm = combined(families=('margin',)).judge(evidence, {'margin': {}})
         >>> [round(float(h), 1) for h in harm]
-        [-1.0, -0.3, 0.3, 10.0]
+        [-2.5, -0.8, 0.8, 25.0]
     """
     if not families:
         raise ValueError("combined.families is empty: name at least one scorer")
@@ -77,7 +81,7 @@ def combined(
 
     def judge(evidence, reference):
         harms = {n: member.judge(evidence, reference[n]) for n, member in members.items()}
-        return fuse(harms, floor=floor, ceiling=ceiling, squared=squared)
+        return fuse(harms, floor=floor, ceiling=ceiling, squared=squared, weight=weight)
 
     return types.HarmScorer(
         reference,
@@ -88,26 +92,48 @@ def combined(
     )
 
 
-def fuse(harms, *, floor: float = -1.0, ceiling: float = 10.0, squared: Sequence[str] = SQUARED):
+def fuse(
+    harms,
+    *,
+    centre=None,
+    floor: float = -1.0,
+    ceiling: float = 10.0,
+    squared: Sequence[str] = SQUARED,
+    weight: float = 2.5,
+    shared: float = 0.5,
+):
     """The combined harm [N] of several families' harms, such as their means over many cycles.
 
     Args:
         harms: Family name -> [N], NaN where not known.
+        centre: [N] int, or None. What the mean of a centre exceeds that of the median centre by is
+            added to all its samples, times `shared`: weak evidence about a bad centre adds up.
         floor: As in `combined`.
         ceiling: As in `combined`.
         squared: As in `combined`.
+        weight: As in `combined`.
+        shared: Fraction.
 
     Example:
         >>> harm = jnp.array([-1.0, 0.0, 1.0, 8.0])
         >>> fuse({'distance': harm}).astype(int).tolist()
         [0, 0, 0, 12]
     """
+    each = {name: unusual(harm) for name, harm in harms.items()}
+    normal = [jnp.maximum(z, 0) ** 2 / 2 for name, z in each.items() if name in squared]
+    heavy = [jnp.clip(z, floor, ceiling) for name, z in each.items() if name not in squared]
+    total = sum(normal) + weight * sum(heavy) / max(len(heavy), 1)
+    return total if centre is None else total + shared * _of_centre(total, centre)
 
-    def weighed(name, harm):
-        z = unusual(harm)
-        return jnp.maximum(z, 0) ** 2 / 2 if name in squared else jnp.clip(z, floor, ceiling)
 
-    return sum(weighed(name, harm) for name, harm in harms.items())
+def _of_centre(harm, centre):
+    """What the mean harm of each sample's centre exceeds that of the median centre by [N]."""
+    _, place = jnp.unique(centre, return_inverse=True, size=len(centre))
+    known = ~jnp.isnan(harm)
+    total = jax.ops.segment_sum(jnp.where(known, harm, 0.0), place, len(centre))
+    number = jax.ops.segment_sum(known.astype(jnp.float32), place, len(centre))
+    mean = total / jnp.where(number > 0, number, jnp.nan)
+    return mean[place] - jnp.nanmedian(mean)
 
 
 def unusual(values):

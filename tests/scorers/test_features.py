@@ -100,6 +100,17 @@ def test_no_family_decides_alone_or_excuses():
     assert harm[2] > jnp.median(harm) + 5
 
 
+def test_the_samples_of_a_centre_share_half_of_what_is_known_of_it():
+    harm = {"distance": jnp.array([-1.0, 3.0, 0.0, 0.0, jnp.nan, 5.0])}
+    alone = np.asarray(combined.fuse(harm))
+    shared = np.asarray(combined.fuse(harm, centre=jnp.array([7, 7, 2, 2, 9, 9])))
+    means = alone[:2].mean(), alone[2:4].mean(), alone[5]
+    gained = [means[0] - means[0], means[1] - means[0], means[2] - means[0]]
+    np.testing.assert_allclose((shared - alone)[[0, 1, 2, 3, 5]],
+                               0.5 * np.array(gained)[[0, 0, 1, 1, 2]], rtol=1e-6)  # fmt: skip
+    assert means[1] < means[0] < means[2] and np.isnan(shared[4])
+
+
 def test_combined_takes_families_that_try_updates(fed, model):
     scorer = combined.combined(families=("margin", "with_without"))
     ref = scorer.reference(fed, model, 0)
