@@ -92,14 +92,16 @@ def found(grid):
 
 
 def ranking(grid, curves):
-    """A panel per scenario: precision over recall of every policy's harm score, mean over runs.
+    """A panel per planted scenario: precision over recall of every policy's harm score, mean over runs.
 
     Args:
         grid: The runs.
         curves: Rows of precision_recall.csv, with the grid's names of policies.
     """
-    fig, axes = drawing.axes(860, 330, columns=len(grid.scenarios), squeeze=False, sharey=True)
-    for ax, scenario in zip(axes[0], grid.scenarios, strict=True):
+    planted = {row["scenario"] for row in grid.rows if float(row["planted"])}
+    scenarios = [s for s in grid.scenarios if s in planted] or grid.scenarios
+    fig, axes = drawing.axes(860, 330, columns=len(scenarios), squeeze=False, sharey=True)
+    for ax, scenario in zip(axes[0], scenarios, strict=True):
         ax.set_title(scenario, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
         for i, policy in enumerate(grid.policies):
             own = [r for r in curves if (r["scenario"], r["policy"]) == (scenario, policy)]
@@ -107,13 +109,13 @@ def ranking(grid, curves):
             levels = np.unique(recall)
             means = [precision[recall == level].mean() for level in levels]
             ax.plot(levels, means, color=drawing.series(i), lw=1.6, zorder=3)
-            hits, gone, planted = (
+            hits, gone, bad = (
                 results.column(of(grid, scenario=scenario, policy=policy), name).sum()
                 for name in ("hits", "eliminated", "planted")
             )
-            if gone and planted:
+            if gone and bad:
                 marker = MARKERS[i % len(MARKERS)]
-                ax.scatter(hits / planted, hits / gone, s=70, marker=marker,
+                ax.scatter(hits / bad, hits / gone, s=70, marker=marker,
                            color=drawing.series(i), lw=0, zorder=4)  # fmt: skip
         ax.grid(color=drawing.LINE, linewidth=0.6)
         ax.set_xlim(-0.03, 1.05)
