@@ -92,7 +92,7 @@ def found(grid):
 
 
 def ranking(grid, curves):
-    """A panel per planted scenario: precision over recall of every policy's harm score, mean over runs.
+    """A panel per planted scenario: precision over recall of the policies, mean over runs.
 
     Args:
         grid: The runs.
