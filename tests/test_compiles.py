@@ -5,10 +5,9 @@ import re
 import jax
 import pytest
 
-from harmjax import phases, policies, training
+from harmjax import phases, training
 
-RUNS = [("verify_revisit", "memory"), ("none", "stream")]
-RUNS += [("screen", "memory")] if "screen" in policies.names() else []
+RUNS = [("verify_revisit", "memory"), ("none", "stream"), ("screen", "memory")]
 
 
 @pytest.mark.parametrize(("policy", "federation"), RUNS)

@@ -288,3 +288,17 @@ def test_the_first_layer_in_windows_is_the_convolution():
 
 def test_width_leaves_at_least_one_channel():
     assert [linen.scaled(32, width) for width in (1, 1 / 4, 1 / 100)] == [32, 8, 1]
+
+
+@pytest.mark.parametrize(
+    ("norm_kind", "train", "times"), [("batch", False, 5), ("none", False, 5), ("batch", True, 0)]
+)
+def test_blocks_pool_as_they_convolve_where_nothing_else_needs_the_result(norm_kind, train, times):
+    classifier = models.get("sfcn")(width=1 / 32, norm=norm_kind, dropout=0.0)
+    image = jnp.zeros((1, 34, 34, 34), jnp.uint8)
+    variables = jax.eval_shape(classifier.init, jax.random.key(0), image)
+    keys = jax.random.split(jax.random.key(0), 1)
+    text = str(
+        jax.make_jaxpr(lambda v: classifier.apply(v, image, jnp.ones(1), keys, train)[0])(variables)
+    )
+    assert text.count("= convolve_and_pool") == times

@@ -115,6 +115,19 @@ def test_a_limit_on_the_false_share_spares_a_clean_cohort():
     assert eliminated(0.02) == 0 < eliminated(1.0)
 
 
+def test_examinations_spend_alpha_half_of_the_rest_at_a_time():
+    train = planted(samples(0), list(range(0, CENTRES * EACH, 4)))
+    settings = {"alpha": 0.2, "false_share": 1.0, "centres": False}
+    records = run(train, samples(1), cycles=6, **settings)[2]
+    for number, cycle in enumerate((1, 3, 5), 1):
+        closing = records[cycle][2]
+        examined = closing.kind == types.EXAMINATION
+        p_value, gone = closing.p_value[examined], ~closing.accepted[examined]
+        level = 0.2 * (1 - 0.5**number)
+        np.testing.assert_array_equal(gone, p_value <= level)
+        assert gone.any() and (p_value[gone] > level - 0.05).any()
+
+
 def test_what_is_eliminated_already_counts_towards_the_false_share():
     damaged = list(range(0, CENTRES * EACH, 8))
     train = planted(samples(0), damaged, flipped=[47, 90])

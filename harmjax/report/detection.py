@@ -31,6 +31,7 @@ def write(workdir) -> pathlib.Path:
         raise ValueError(f"{workdir} holds no rows of detection.csv: run experiments.detect first")
     grid = detection_charts.Grid(rows, *(tuple(dict.fromkeys(r[n] for r in rows))
                         for n in ("policy", "scenario", "harm")))  # fmt: skip
+    curves = _by_warm_up(tables.read(workdir / "precision_recall.csv"))
     figures = {
         "detection_errors": (
             detection_charts.errors(grid),
@@ -38,7 +39,7 @@ def write(workdir) -> pathlib.Path:
         ),
         "detection_found": (detection_charts.found(grid), "Recall against false rate, by policy"),
         "detection_ranking": (
-            detection_charts.ranking(grid, _curves(workdir)),
+            detection_charts.ranking(grid, curves),
             "Precision of the harm score against recall, by policy",
         ),
         "detection_cost": (
@@ -98,11 +99,6 @@ def _page(workdir, grid, drawn) -> markup.Html:
             markup.table(list(grid.rows[0]), [_cells(row) for row in grid.rows]),
         ),
     )  # fmt: skip
-
-
-def _curves(workdir) -> list:
-    path = workdir / "precision_recall.csv"
-    return _by_warm_up(tables.read(path)) if path.exists() else []
 
 
 def _by_warm_up(rows) -> list:

@@ -75,19 +75,12 @@ def _dots(ax, grid, rows, name, y):
 
 def found(grid):
     """A panel per scenario: recall over false rate, policies by colour and shape."""
-    fig, axes = drawing.axes(860, 330, columns=len(grid.scenarios), squeeze=False, sharey=True)
-    for ax, scenario in zip(axes[0], grid.scenarios, strict=True):
-        ax.set_title(scenario, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
+    labels = "good samples eliminated (false rate)", "harmful samples eliminated (recall)"
+    fig, panels = _panels(grid, grid.scenarios, *labels)
+    for ax, scenario in panels:
         for i, policy in enumerate(grid.policies):
             rows = of(grid, scenario=scenario, policy=policy)
             _cloud(ax, results.column(rows, "false_rate"), results.column(rows, "recall"), i)
-        ax.grid(color=drawing.LINE, linewidth=0.6)
-        ax.set_ylim(-0.06, 1.06)
-        ax.set_xlabel("good samples eliminated (false rate)")
-        drawing.percent(ax.xaxis)
-        drawing.percent(ax.yaxis)
-    axes[0][0].set_ylabel("harmful samples eliminated (recall)")
-    _legend(fig, _policy_marks(grid))
     return fig
 
 
@@ -100,32 +93,39 @@ def ranking(grid, curves):
     """
     planted = {row["scenario"] for row in grid.rows if float(row["planted"])}
     scenarios = [s for s in grid.scenarios if s in planted] or grid.scenarios
-    fig, axes = drawing.axes(860, 330, columns=len(scenarios), squeeze=False, sharey=True)
-    for ax, scenario in zip(axes[0], scenarios, strict=True):
-        ax.set_title(scenario, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
+    labels = "planted samples found (recall)", "of these, planted (precision)"
+    fig, panels = _panels(grid, scenarios, *labels)
+    for ax, scenario in panels:
+        ax.set_xlim(-0.03, 1.05)
         for i, policy in enumerate(grid.policies):
             own = [r for r in curves if (r["scenario"], r["policy"]) == (scenario, policy)]
             recall, precision = results.column(own, "recall"), results.column(own, "precision")
             levels = np.unique(recall)
             means = [precision[recall == level].mean() for level in levels]
             ax.plot(levels, means, color=drawing.series(i), lw=1.6, zorder=3)
+            rows = of(grid, scenario=scenario, policy=policy)
             hits, gone, bad = (
-                results.column(of(grid, scenario=scenario, policy=policy), name).sum()
-                for name in ("hits", "eliminated", "planted")
+                results.column(rows, name).sum() for name in ("hits", "eliminated", "planted")
             )
             if gone and bad:
-                marker = MARKERS[i % len(MARKERS)]
-                ax.scatter(hits / bad, hits / gone, s=70, marker=marker,
+                ax.scatter(hits / bad, hits / gone, s=70, marker=MARKERS[i % len(MARKERS)],
                            color=drawing.series(i), lw=0, zorder=4)  # fmt: skip
+    return fig
+
+
+def _panels(grid, scenarios, x: str, y: str):
+    """A figure of two fractions, and pairs of a panel and its scenario."""
+    fig, axes = drawing.axes(860, 330, columns=len(scenarios), squeeze=False, sharey=True)
+    for ax, scenario in zip(axes[0], scenarios, strict=True):
+        ax.set_title(scenario, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
         ax.grid(color=drawing.LINE, linewidth=0.6)
-        ax.set_xlim(-0.03, 1.05)
         ax.set_ylim(-0.06, 1.06)
-        ax.set_xlabel("planted samples found (recall)")
+        ax.set_xlabel(x)
         drawing.percent(ax.xaxis)
         drawing.percent(ax.yaxis)
-    axes[0][0].set_ylabel("of these, planted (precision)")
+    axes[0][0].set_ylabel(y)
     _legend(fig, _policy_marks(grid))
-    return fig
+    return fig, list(zip(axes[0], scenarios, strict=True))
 
 
 def cost(grid):
