@@ -10,7 +10,7 @@ import pytest
 from harmjax import learner, models, scorers, types
 from harmjax.federations import memory
 
-SHAPES = {"sfcn": (34, 34, 34), "cnn2d": (8, 10), "mlp": (6,)}  # even: tiles
+SHAPES = {"sfcn": (34, 34, 34), "cnn2d": (8, 10), "mlp": (6,)}  # even: `first`
 WIDTHS = {"sfcn": 1 / 16, "cnn2d": 1 / 4, "mlp": 1 / 2}
 ALONE = [
     ("mlp", "none"),

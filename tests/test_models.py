@@ -1,5 +1,7 @@
 """Every model found in the folder keeps the contract; the layers against hand computation."""
 
+import functools
+
 import math
 
 import flax.linen as nn
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from harmjax import models
-from harmjax.models import linen, norm, tiles
+from harmjax.models import conv, first, linen, norm, pool
 
 SHAPES = {"sfcn": (34, 33, 36), "cnn2d": (9, 8), "mlp": (6,)}  # other models: as cnn2d
 WIDTHS = {"sfcn": 1 / 16, "cnn2d": 1 / 4, "mlp": 1 / 2}
@@ -181,7 +183,7 @@ def test_sfcn_refuses_what_five_poolings_leave_nothing_of(shape):
     assert str(shape) in str(error.value)
 
 
-@pytest.mark.parametrize(("side", "train"), [(33, False), (34, True)])  # odd: no tiles
+@pytest.mark.parametrize(("side", "train"), [(33, False), (34, True)])  # odd: another way
 def test_sfcn_is_the_published_sequence_of_operations(side, train):
     """With negative scales too, as normalisation is applied after pooling."""
     classifier, variables, image, keys = build("sfcn", "batch", 0.0)
@@ -229,8 +231,9 @@ def test_batch_norm_is_that_of_flax():
     weight = jnp.array([1.0, 0, 1, 1])
     ours, theirs = norm.BatchNorm(), nn.BatchNorm(False, momentum=0.99, epsilon=1e-3)
     offset = jnp.arange(5.0)
-    start = ours.init(jax.random.key(1), x, offset, weight, True)
-    (factor, shift), updated = ours.apply(start, x, offset, weight, True, mutable="batch_stats")
+    asked = functools.partial(norm.moments, x), offset, weight, True
+    start = ours.init(jax.random.key(1), *asked)
+    (factor, shift), updated = ours.apply(start, *asked, mutable="batch_stats")
     mask = jnp.broadcast_to(weight[:, None, None, None, None] > 0, x.shape)
     want, expected = theirs.apply(
         theirs.init(jax.random.key(1), x), x + offset, mask=mask, mutable="batch_stats"
@@ -245,8 +248,9 @@ def test_group_norm_is_that_of_flax(channels):
     groups = channels // 8
     ours, theirs = norm.GroupNorm(), nn.GroupNorm(groups, epsilon=1e-3)
     offset = jnp.arange(channels) / 4.0
-    start = ours.init(jax.random.key(1), x, offset, None, True)
-    factor, shift = ours.apply(start, x, offset, None, True)
+    asked = functools.partial(norm.moments, x), offset, None, True
+    affine = ours.apply(ours.init(jax.random.key(1), *asked), *asked)
+    factor, shift = (norm.spread(values, x) for values in affine)
     want = theirs.apply(theirs.init(jax.random.key(1), x), x + offset)
     close(x * factor + shift, want, 1e-4, 1e-4)
 
@@ -277,13 +281,34 @@ def test_logistic_regression_is_an_mlp_without_hidden_layers():
     close(logits, row @ variables.params["head"]["kernel"][:, 0])
 
 
-def test_the_first_layer_in_windows_is_the_convolution():
-    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 2, 1))
+def test_the_first_layer_is_the_convolution_its_moments_and_its_maxima():
+    """Constant images too, where all maxima are ties."""
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 2, 1)).at[1].set(0.5)
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 1, 5))
     layout = ("NXYZC", "XYZIO", "NXYZC")
-    want = jax.lax.conv_general_dilated(x, kernel, (1,) * 3, "SAME", dimension_numbers=layout)
-    want = want.reshape(2, 2, 2, 3, 2, 1, 2, 5).transpose(2, 4, 6, 7, 0, 1, 3, 5)
-    close(tiles.convolve(x, kernel), want.reshape(8, 5, 2, 2, 3, 1))
+
+    def whole(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1,) * 3, "SAME", dimension_numbers=layout)
+
+    def plain(x, kernel):
+        return pool.max_pool(whole(x, kernel)), norm.moments(whole(x, kernel))
+
+    def ours(x, kernel):
+        return conv.convolve_and_pool(x, kernel), first.moments(x, kernel)
+
+    assert first.suits(x.shape, kernel.shape) == (jax.default_backend() == "cpu")
+    want, pull = jax.vjp(plain, x, kernel)
+    got, ours_pull = jax.vjp(ours, x, kernel)
+    close(got, want, 1e-5, 1e-5)
+    change = jax.tree.map(jnp.cos, want)
+    close(ours_pull(change)[1], pull(change)[1], 1e-4, 1e-4)
+    tangents = jnp.zeros_like(x), jnp.sin(kernel)
+    close(
+        jax.jvp(ours, (x, kernel), tangents)[1],
+        jax.jvp(plain, (x, kernel), tangents)[1],
+        1e-4,
+        1e-4,
+    )
 
 
 def test_width_leaves_at_least_one_channel():
@@ -291,7 +316,7 @@ def test_width_leaves_at_least_one_channel():
 
 
 @pytest.mark.parametrize(
-    ("norm_kind", "train", "times"), [("batch", False, 5), ("none", False, 5), ("batch", True, 0)]
+    ("norm_kind", "train", "times"), [("batch", False, 5), ("none", False, 5), ("batch", True, 1)]
 )
 def test_blocks_pool_as_they_convolve_where_nothing_else_needs_the_result(norm_kind, train, times):
     classifier = models.get("sfcn")(width=1 / 32, norm=norm_kind, dropout=0.0)

@@ -34,21 +34,26 @@ def vector(module: nn.Module, name: str, value: types.Array) -> types.Array:
     return value + size[:, None] * direction
 
 
-def product(function, module: nn.Module, x, kernel, batch: int = 0) -> types.Array:
+def product(function, module: nn.Module, x, kernel) -> types.PyTree:
     """`function(x, kernel)`, in which each sample sees its own kernel.
 
     Args:
-        function: linear in the kernel, and treats samples alike; such as `conv.convolve`.
+        function: of which samples see nothing of each other; such as `conv.convolve`. Returns
+            arrays [B, ...].
         module: whose parameter `kernel` it is.
         x: [B, ...].
         kernel: of x's dtype.
-        batch: the axis of the samples in what the function returns.
     """
     result = function(x, kernel)
     along = module.get_variable("along", "kernel")
     if along is None:
         return result
     direction, size = along
-    change = jax.lax.stop_gradient(function(x, direction.astype(x.dtype)))
-    shape = [len(size) if axis == batch else 1 for axis in range(result.ndim)]
-    return result + size.reshape(shape).astype(x.dtype) * change
+    fixed, kernel = jax.lax.stop_gradient((x, kernel))
+    direction = direction.astype(kernel.dtype)
+    _, change = jax.jvp(lambda kernel: function(fixed, kernel), (kernel,), (direction,))
+
+    def moved(result, change):
+        return result + size.reshape(-1, *(1,) * (result.ndim - 1)).astype(result.dtype) * change
+
+    return jax.tree.map(moved, result, change)

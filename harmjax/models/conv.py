@@ -13,7 +13,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from harmjax import types
-from harmjax.models import cpu, pool
+from harmjax.models import cpu, first, pool
 
 
 def convolve(x: types.Array, kernel: types.Array) -> types.Array:
@@ -36,7 +36,7 @@ def convolve(x: types.Array, kernel: types.Array) -> types.Array:
 @jax.custom_jvp
 def convolve_and_pool(x: types.Array, kernel: types.Array) -> types.Array:
     """`pool.max_pool(convolve(x, kernel))`; on CPU without the whole of what is pooled, if nothing
-    differentiates it.
+    differentiates it, or by the kernel alone what `first` suits.
 
     Args:
         x: as for `convolve`.
@@ -49,6 +49,8 @@ def convolve_and_pool(x: types.Array, kernel: types.Array) -> types.Array:
 
 @convolve_and_pool.defjvp
 def _convolve_and_pool_jvp(primals, tangents):
+    if first.suits(*(primal.shape for primal in primals)):
+        return convolve_and_pool(*primals), jax.jvp(first.pooled, primals, tangents)[1]
     return jax.jvp(lambda x, kernel: pool.max_pool(convolve(x, kernel)), primals, tangents)
 
 

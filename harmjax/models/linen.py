@@ -1,11 +1,13 @@
 """From a Flax module to a classifier of pure functions."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 
 from harmjax import types
 from harmjax.models import along as alongs
-from harmjax.models import conv, pool, tiles
+from harmjax.models import conv, first, pool
 from harmjax.models import norm as norms
 
 
@@ -59,28 +61,35 @@ class Block(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         bias = alongs.vector(self, "bias", bias)
         layer = norms.layer(self.norm, "norm", self.momentum)
-        if self.pooled and not train and self.norm in norms.FIXED:
-            factor, shift = layer(x, bias, weight, train)
+        if not self.pooled:
+            x = alongs.product(conv.convolve, self, x, kernel)
+            factor, shift = layer(functools.partial(norms.moments, x), bias, weight, train)
+            return nn.relu(_affine(x, factor, shift))
+        alone = first.suits(x.shape, shape)
+        if alone or (not train and self.norm in norms.FIXED):
+            moments = functools.partial(alongs.product, first.moments, self, x, kernel)
+            factor, shift = layer(moments, bias, weight, train)
             sign = _sign(factor)
-            x = conv.convolve_and_pool(x, kernel * sign.reshape(-1).astype(x.dtype))
-            return nn.relu((x * (factor * sign) + shift).astype(x.dtype))
-        if self.pooled and tiles.suits(x.shape, kernel.shape):
-            # [window, channel, B, ...]
-            x = alongs.product(tiles.convolve, self, x, kernel, batch=2)
-            affine = layer(x, bias, weight, train, batch=2, channel=1)
-            return tiles.channels_last(nn.relu(_pooled_affine(pool.max_windows, x, *affine))[0])
-        x = alongs.product(conv.convolve, self, x, kernel)
-        affine = layer(x, bias, weight, train)
-        return nn.relu(_pooled_affine(pool.max_pool if self.pooled else lambda x: x, x, *affine))
+
+            def turned(x, kernel):
+                return conv.convolve_and_pool(x, kernel * sign.astype(x.dtype))
+
+            x = alongs.product(turned, self, x, kernel)
+        else:
+            x = alongs.product(conv.convolve, self, x, kernel)
+            factor, shift = layer(functools.partial(norms.moments, x), bias, weight, train)
+            sign = _sign(factor)
+            x = pool.max_pool(x * sign.astype(x.dtype))
+        return nn.relu(_affine(x, factor * sign, shift))
 
 
-def _pooled_affine(pool_fn, x, factor, shift):
-    sign = _sign(factor)
-    return (pool_fn(x * sign.astype(x.dtype)) * (factor * sign) + shift).astype(x.dtype)
+def _affine(x, factor, shift):
+    return (x * norms.spread(factor, x) + norms.spread(shift, x)).astype(x.dtype)
 
 
 def _sign(factor):
-    return jnp.where(factor < 0, -1, 1)
+    """-1 or 1 [C], of factors [C] or [B, C]: that of the scale, the same for all samples."""
+    return jnp.where(factor.reshape(-1, factor.shape[-1])[0] < 0, -1, 1)
 
 
 class Dense(nn.Module):

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -61,7 +63,8 @@ class _Mlp(nn.Module):
         for number, units in enumerate(self.hidden, 1):
             x = linen.Dense(linen.scaled(units, self.width), name=f"dense_{number}")(x)
             layer = norms.layer(self.norm, f"norm_{number}", self.momentum)
-            factor, shift = layer(x, jnp.zeros(x.shape[-1]), weight, train)
+            moments = functools.partial(norms.moments, x)
+            factor, shift = layer(moments, jnp.zeros(x.shape[-1]), weight, train)
             x = nn.relu(x * factor + shift).astype(x.dtype)
         features = x.astype(jnp.float32)
         if train:

@@ -29,7 +29,7 @@ class BatchNorm(nn.Module):
     momentum: float = MOMENTUM
 
     @nn.compact
-    def __call__(self, x, offset, weight, train, batch=0, channel=-1):
+    def __call__(self, moments_fn, offset, weight, train):
         size = offset.shape[-1:]
         scale, bias = _affine(self, size)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, size)
@@ -37,16 +37,15 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * jax.lax.rsqrt(running_var.value + EPSILON)
             shift = bias + (offset - running_mean.value) * factor
-            return _spread(factor, x, batch, channel), _spread(shift, x, batch, channel)
-        mean, var = weighted_moments(*moments(x, batch, channel), weight)
+            return factor, shift
+        mean, var = weighted_moments(*moments_fn(), weight)
         if not self.is_initializing():
             step = jnp.where(weight.sum() > 0, 1 - self.momentum, 0.0)
             offset = offset.reshape(-1, *size)[0]  # the same for all samples
             running_mean.value += step * (mean + offset - running_mean.value)
             running_var.value += step * (var - running_var.value)
         factor = scale * jax.lax.rsqrt(var + EPSILON)
-        shift = bias - mean * factor  # the offset cancels
-        return _spread(factor, x, batch, channel), _spread(shift, x, batch, channel)
+        return factor, bias - mean * factor  # the offset cancels
 
 
 class GroupNorm(nn.Module):
@@ -57,29 +56,27 @@ class GroupNorm(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x, offset, weight, train, batch=0, channel=-1):
+    def __call__(self, moments_fn, offset, weight, train):
         del weight, train
         size = offset.shape[-1]
         scale, bias = _affine(self, (size,))
-        mean, var = moments(x, batch, channel)
+        mean, var = moments_fn()
         grouped = (mean + offset).reshape(len(mean), math.gcd(size, min(8, max(1, size // 8))), -1)
         centre = grouped.mean(-1, keepdims=True)
         spread = var.reshape(grouped.shape) + jnp.square(grouped - centre)
         inverse = jax.lax.rsqrt(spread.mean(-1, keepdims=True) + EPSILON)
         factor = scale * jnp.broadcast_to(inverse, grouped.shape).reshape(mean.shape)
         centre = jnp.broadcast_to(centre, grouped.shape).reshape(mean.shape)
-        shift = bias + (offset - centre) * factor
-        return _spread(factor, x, batch, channel), _spread(shift, x, batch, channel)
+        return factor, bias + (offset - centre) * factor
 
 
 class Identity(nn.Module):
     """No normalisation."""
 
     @nn.compact
-    def __call__(self, x, offset, weight, train, batch=0, channel=-1):
-        del weight, train
-        factor = jnp.ones_like(offset)
-        return _spread(factor, x, batch, channel), _spread(offset, x, batch, channel)
+    def __call__(self, moments_fn, offset, weight, train):
+        del moments_fn, weight, train
+        return jnp.ones_like(offset), offset
 
 
 def _affine(module, shape):
@@ -91,10 +88,10 @@ def _affine(module, shape):
 def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.Module:
     """A normalisation layer, in the form that can be applied after pooling.
 
-    It is called with (x, offset, weight, train, batch=0, channel=-1): `x` of any layout with the
-    axes of its samples and channels, the `offset` [C] or [B, C] still to be added to it (a bias),
-    `weight` [B]. It returns (factor, shift) that broadcast to `x`: `x * factor + shift` is
-    `x + offset` normalised.
+    It is called with (moments_fn, offset, weight, train): a function that returns mean and variance
+    [B, C] of what is to be normalised, the `offset` [C] or [B, C] still to be added to it (a bias),
+    `weight` [B]. It returns (factor, shift), [C] or [B, C]: `x * factor + shift`, once they are
+    `spread`, is `x + offset` normalised.
 
     Args:
         kind: `'batch'`, `'group'` or `'none'`.
@@ -111,27 +108,17 @@ def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.
     return {"group": GroupNorm, "none": Identity}[kind](name=name)
 
 
-def moments(x: types.Array, batch: int = 0, channel: int = -1) -> tuple[types.Array, types.Array]:
+def moments(x: types.Array) -> tuple[types.Array, types.Array]:
     """Mean and biased variance of every sample and channel over all other axes, float32 [B, C]."""
-    channel %= x.ndim
-    x = x.astype(jnp.float32)
-    others = [axis for axis in range(x.ndim) if axis not in (batch, channel)]
-    mean = x.mean(others, keepdims=True)
-    var = jnp.square(x - mean).mean(others, keepdims=True)
-    shape = (x.shape[batch], x.shape[channel])
-    if batch < channel:
-        return mean.reshape(shape), var.reshape(shape)
-    return mean.reshape(shape[::-1]).T, var.reshape(shape[::-1]).T
+    x = x.astype(jnp.float32).reshape(len(x), -1, x.shape[-1])
+    mean = x.mean(1)
+    return mean, jnp.square(x - mean[:, None]).mean(1)
 
 
-def _spread(values, x, batch, channel):
-    """`values` [C] or [B, C] in a shape that broadcasts to C channels laid out as those of `x`."""
-    shape = [1] * x.ndim
-    shape[channel] = values.shape[-1]
-    if values.ndim == 2:
-        shape[batch] = len(values)
-        values = values if batch < channel % x.ndim else values.T
-    return values.reshape(shape)
+def spread(values: types.Array, x: types.Array) -> types.Array:
+    """`values` [C] or [B, C] in a shape that broadcasts to `x` [B, ..., C]."""
+    ones = (1,) * (x.ndim - 2)
+    return values.reshape(*(values.shape[:-1] or (1,)), *ones, values.shape[-1])
 
 
 def weighted_moments(

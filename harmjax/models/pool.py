@@ -40,21 +40,19 @@ def _max_pool_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def max_windows(x: types.Array) -> types.Array:
-    """Maxima over the first axis, kept with size 1; the derivative as in `max_pool`.
-
-    Args:
-        x: [W, ...], the places of a window first.
-    """
-    return functools.reduce(jnp.maximum, (x[place : place + 1] for place in range(len(x))))
+def maximum(parts: list[types.Array]) -> types.Array:
+    """The elementwise maximum of arrays of one shape; the derivative as in `max_pool`."""
+    return functools.reduce(jnp.maximum, parts)
 
 
-@max_windows.defjvp
-def _max_windows_jvp(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    result = max_windows(x)
-    ties = sum((x[place : place + 1] == result).astype(x.dtype) for place in range(len(x)))
-    return result, jnp.where(x == result, dx, 0).sum(0, keepdims=True) / ties
+@maximum.defjvp
+def _maximum_jvp(primals, tangents):
+    (parts,), (changes,) = primals, tangents
+    result = maximum(parts)
+    chosen = [part == result for part in parts]
+    ties = sum(one.astype(result.dtype) for one in chosen)
+    changes = (jnp.where(one, change, 0) for one, change in zip(chosen, changes, strict=True))
+    return result, sum(changes) / ties
 
 
 def average_pool(x: types.Array) -> types.Array:
