@@ -1,7 +1,6 @@
 """Every model found in the folder keeps the contract; the layers against hand computation."""
 
 import functools
-
 import math
 
 import flax.linen as nn

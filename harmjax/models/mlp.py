@@ -1,8 +1,7 @@
 """A multilayer perceptron, for tables of features."""
 
-from collections.abc import Sequence
-
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
