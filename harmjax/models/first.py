@@ -73,7 +73,7 @@ def pooled(x: types.Array, kernel: types.Array) -> types.Array:
 
 
 def _parts(x):
-    """`x` in parts of a few planes, with the planes around them: [B * parts, planes + 2, Y, Z, 1]."""
+    """`x` in parts of a few planes with the next on either side, [parts, planes + 2, Y, Z, 1]."""
     half = [side // 2 for side in x.shape[1:4]]
     fits = max(1, WINDOWS // (half[1] * half[2]))
     planes = 2 * max(n for n in range(1, half[0] + 1) if half[0] % n == 0 and n <= fits)
