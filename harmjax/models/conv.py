@@ -36,7 +36,7 @@ def convolve(x: types.Array, kernel: types.Array) -> types.Array:
 @jax.custom_jvp
 def convolve_and_pool(x: types.Array, kernel: types.Array) -> types.Array:
     """`pool.max_pool(convolve(x, kernel))`; on CPU without the whole of what is pooled, if nothing
-    differentiates it, or by the kernel alone what `first` suits.
+    differentiates it or `first` suits it.
 
     Args:
         x: as for `convolve`.

@@ -1,9 +1,9 @@
 """The first layer of a volume on CPU: one input channel, pooled, without its full-size result.
 
 A window of 2 x 2 x 2 results depends on 4 x 4 x 4 voxels, so all of them are one matrix product
-`columns [64, windows].T @ matrix [64, 8 O]`, a sample at a time, small enough for the cache. What
-batch norm has to know of the results, their mean and variance, follows from those of the columns;
-and a backward pass computes them again, rather than to read what would be 32 times the image.
+`columns [64, windows].T @ matrix [64, 8 O]`, a few planes at a time, small enough for the cache.
+What batch norm has to know of the results, their mean and variance, follows from those of the
+columns; and a backward pass computes the results again instead of reading O times the image.
 """
 
 import functools
@@ -62,6 +62,7 @@ def pooled(x: types.Array, kernel: types.Array) -> types.Array:
         kernel: [3, 3, 3, 1, O].
     """
     half = [side // 2 for side in x.shape[1:4]]
+    dtype, x, kernel = x.dtype, x.astype(jnp.float32), kernel.astype(jnp.float32)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def part(planes):
@@ -69,7 +70,7 @@ def pooled(x: types.Array, kernel: types.Array) -> types.Array:
         results = _columns(planes).T @ matrix.reshape(len(VOXELS), -1)
         return pool.maximum(jnp.split(results, len(OFFSETS), axis=1))
 
-    return jax.lax.map(part, _parts(x)).reshape(len(x), *half, -1)
+    return jax.lax.map(part, _parts(x)).reshape(len(x), *half, -1).astype(dtype)
 
 
 def _parts(x):

@@ -65,8 +65,8 @@ class Block(nn.Module):
             x = alongs.product(conv.convolve, self, x, kernel)
             factor, shift = layer(functools.partial(norms.moments, x), bias, weight, train)
             return nn.relu(_affine(x, factor, shift))
-        alone = first.suits(x.shape, shape)
-        if alone or (not train and self.norm in norms.FIXED):
+        fixed = not train and self.norm in norms.FIXED  # asks for no moments
+        if fixed or first.suits(x.shape, shape):
             moments = functools.partial(alongs.product, first.moments, self, x, kernel)
             factor, shift = layer(moments, bias, weight, train)
             sign = _sign(factor)

@@ -19,11 +19,7 @@ def max_pool(x: types.Array) -> types.Array:
     Args:
         x: [B, ..., C], any number of spatial directions.
     """
-    windows = _even(x, -jnp.inf)
-    result = None
-    for part in _parts(windows):
-        result = part if result is None else jnp.maximum(result, part)
-    return result
+    return functools.reduce(jnp.maximum, _parts(_even(x, -jnp.inf)))
 
 
 @max_pool.defjvp
