@@ -251,7 +251,7 @@ def _gather(eqn, operands, size):
 
 def _scan(eqn, operands, size):
     params = eqn.params
-    consts, carry, xs = _split(operands, params["num_consts"], params["num_carry"])
+    consts, carry, xs = _scanned(eqn, operands)
     carried = _carried(eqn, [m for _, m in operands])
     y_mapped = []
 
@@ -304,6 +304,14 @@ def _cond(eqn, operands, size):
     return list(zip(outs, wide, strict=True))
 
 
+def _scanned(eqn, values):
+    """Constants, carry and rows among `values`, one for each operand of a scan."""
+    params = eqn.params
+    if "ft_in" in params:  # since JAX 0.11
+        return [list(part) for part in params["ft_in"].update(values).unpack()]
+    return _split(values, params["num_consts"], params["num_carry"])
+
+
 def _split(values, first, second):
     return values[:first], values[first : first + second], values[first + second :]
 
@@ -327,7 +335,7 @@ def _marks(closed, marks):
         if name in CALLS:
             outs = _marks(_called(eqn), ins)
         elif name == "scan" and any(ins):
-            consts, carry, xs = _split(ins, eqn.params["num_consts"], eqn.params["num_carry"])
+            consts, carry, xs = _scanned(eqn, ins)
             outs = _marks(eqn.params["jaxpr"], [*consts, *_carried(eqn, ins), *xs])
             outs[: len(carry)] = _carried(eqn, ins)
         elif name == "while" and any(ins):
@@ -343,7 +351,7 @@ def _carried(eqn, marks):
     params = eqn.params
     if eqn.primitive.name == "scan":
         closed = params["jaxpr"]
-        consts, carry, xs = _split(marks, params["num_consts"], params["num_carry"])
+        consts, carry, xs = _scanned(eqn, marks)
     else:
         closed, xs = params["body_jaxpr"], []
         _, consts, carry = _split(marks, params["cond_nconsts"], params["body_nconsts"])
