@@ -3,12 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 
+from harmjax import precision
+
 LEVELS = np.array([1, 20, 50, 80, 110, 140, 170, 200, 230], np.float32)
 NUM_BANDS = 5
 LOWEST_BAND = 0.02  # cycles per voxel; below it lies the head's overall shape
 GRID = (5, 6, 3)  # cells along each axis
 
 
+@precision.full
 def describe(image):
     """The descriptor [D] of one sample, float32.
 

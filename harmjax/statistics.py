@@ -7,7 +7,7 @@ sums over batches and centres, so nothing about a single scan leaves a centre.
 import jax
 import jax.numpy as jnp
 
-from harmjax import descriptors, losses, types
+from harmjax import descriptors, losses, precision, types
 
 EVERY_CENTRE = ("counts",)  # anything finer is asked only of centres with enough scans
 FORWARD, GRADIENT, JVP = "forward", "gradient", "jvp"
@@ -85,16 +85,14 @@ def feature_moments(learner: types.Learner, model, batch, weight):
     """Numbers [2] and feature sums [2, F] of each class, and the sum of x x^T [F, F] over both."""
     features = learner.features(model, batch.image)
     members = jax.nn.one_hot(batch.label, 2) * weight[:, None]
-    second = jnp.einsum("b,bf,bg->fg", weight, features, features)
-    return jnp.sum(members, axis=0), members.T @ features, second
+    return jnp.sum(members, axis=0), *_moments(members, weight, features)
 
 
 def appearance_moments(learner: types.Learner, model, batch, weight):
     """Number of scans, and sums of their descriptors [D] and of x x^T [D, D]; no model is run."""
     del learner, model
     described = jax.vmap(descriptors.describe)(batch.image)
-    second = jnp.einsum("b,bd,be->de", weight, described, described)
-    return jnp.sum(weight), weight @ described, second
+    return jnp.sum(weight), *_moments(weight, weight, described)
 
 
 def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototypes):
@@ -113,7 +111,19 @@ def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototype
     chosen = jax.nn.one_hot(jnp.argmin(distance, axis=1), prototypes.shape[1])
     classes = jax.nn.one_hot(batch.label, 2) * weight[:, None]
     members = classes[:, :, None] * chosen[:, None]
-    return jnp.sum(members, axis=0), jnp.einsum("bcp,bf->cpf", members, features)
+    return jnp.sum(members, axis=0), _sums(members, features)
+
+
+@precision.full
+def _sums(members, x):
+    """Sums [..., D] of the rows of `x` [B, D], weighted by `members` [B, ...]."""
+    return jnp.tensordot(members, x, ((0,), (0,)))
+
+
+@precision.full
+def _moments(members, weight, x):
+    """These sums, and the sum of `weight x x^T` [D, D]."""
+    return _sums(members, x), jnp.einsum("b,bd,be->de", weight, x, x)
 
 
 def _summed_error(learner, model, batch, weight):

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
     ("types",),
-    ("plugins", "tables", "hyper"),
+    ("plugins", "tables", "hyper", "precision"),
     ("models", "losses", "descriptors", "conformal", "itinerary", "metrics", "harms"),
     ("data", "cohort", "defaults"),
     ("learner", "statistics"),

@@ -52,7 +52,7 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         del learner, model
         described = jax.vmap(descriptors.describe)(batch.image)
         off = jnp.clip((described - reference["mean"]) / reference["scale"], -CUT, CUT)
-        return {"appearance": jnp.mean((off @ reference["whiten"].T) ** 2, axis=1)}
+        return {"appearance": distance.mean_square(reference["whiten"], off)}
 
     def judge(evidence, reference):
         del reference

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import precision, types
 
 
 def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
@@ -39,13 +39,13 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         del cycle
         number, total, second = fed.total("feature_moments", model)
         mean = total / jnp.maximum(number, 1)[:, None]
-        scatter = second - jnp.einsum("c,cf,cg->fg", number, mean, mean)
+        scatter = second - jnp.einsum("c,cf,cg->fg", number, mean, mean, precision="highest")
         covariance = scatter / jnp.maximum(jnp.sum(number), 1)
         return {"mean": mean, "whiten": whitening(covariance, shrinkage)}
 
     def measure(learner, model, batch, reference):
         off = learner.features(model, batch.image) - reference["mean"][batch.label]
-        return {"distance": jnp.mean((off @ reference["whiten"].T) ** 2, axis=1)}
+        return {"distance": mean_square(reference["whiten"], off)}
 
     def judge(evidence, reference):
         del reference
@@ -54,6 +54,13 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     return types.HarmScorer(reference, measure, judge, reference_passes=("forward",))
 
 
+@precision.full
+def mean_square(whiten, off):
+    """Squared Mahalanobis lengths [B] of the rows of `off` [B, F], over F."""
+    return jnp.mean((off @ whiten.T) ** 2, axis=1)
+
+
+@precision.full
 def whitening(covariance, shrinkage: float):
     """W [F, F] such that |W x|^2 is the squared Mahalanobis length of x.
 

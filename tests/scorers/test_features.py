@@ -3,13 +3,15 @@
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend import core
 
-from harmjax import scorers
+from harmjax import scorers, statistics, types
 from harmjax.federations import memory
-from harmjax.scorers import combined, neighbours
+from harmjax.scorers import combined, distance, neighbours
 from tests.scorers.twins import CLEAN, FLIPPED, F, M, N, assert_close, in_strides, stop_of
 
 
@@ -141,3 +143,37 @@ def test_appearance_sees_damage_and_no_label(lrn, data, model):
     np.testing.assert_allclose(found["appearance"], expected, rtol=1e-3)
     harm = scorer.judge(found, ref)
     assert harm[FLIPPED] > 1 > harm[CLEAN]
+
+
+def products(jaxpr):
+    """All matrix products of a jaxpr, those of functions it calls too."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            yield eqn
+        for inner in core.jaxprs_in_params(eqn.params):
+            yield from products(inner)
+
+
+def test_no_product_behind_a_covariance_is_rounded_by_a_gpu(lrn, data, model):
+    held_out = data[1]
+    bare = lrn._replace(features=lambda model, image: image)
+    weight = jnp.ones(M)
+    volume = types.Batch(jnp.ones((2, 12, 14, 8), jnp.uint8), jnp.zeros(2, int), None)
+    about = {"mean": jnp.ones((2, F)), "scale": jnp.ones(F), "whiten": jnp.eye(F)}
+    asked = (
+        (lambda: statistics.feature_moments(bare, model, held_out, weight), 2),
+        (lambda: statistics.appearance_moments(bare, model, held_out, weight), 2),
+        (lambda: statistics.appearance_moments(bare, model, volume, jnp.ones(2)), 3),
+        (lambda: distance.whitening(jnp.eye(F), 0.1), 0),
+        (lambda: scorers.get("distance")().measure(bare, model, held_out, about), 1),
+        (
+            lambda: scorers.get("appearance")().measure(
+                bare, model, held_out, about | {"mean": jnp.ones(F)}
+            ),
+            1,
+        ),
+    )
+    for ask, least in asked:
+        found = [eqn.params["precision"] for eqn in products(jax.make_jaxpr(ask)().jaxpr)]
+        assert len(found) >= least
+        assert set(found) <= {(jax.lax.Precision.HIGHEST,) * 2}, found
