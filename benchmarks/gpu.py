@@ -3,9 +3,9 @@
     python -m benchmarks.gpu
     python -m benchmarks.gpu --small
 
-prints a table and writes `benchmarks/results/gpu.csv`. SFCN at 160x192x160 (1 mm), full width,
-batch 5, in float32 (convolutions in JAX's default precision, TF32 where the GPU has it) and
-bfloat16:
+prints a table and writes `benchmarks/results/gpu.csv`, again after every part of it. SFCN at
+160x192x160 (1 mm), full width, batch 5, in float32 (convolutions in JAX's default precision, TF32
+where the GPU has it) and bfloat16:
 
 - `train`, `verify`: a training step, a forward pass on a batch of eight. `utilisation` is the
   model's arithmetic (convolutions, three times for training) over the measured peak of a matrix
@@ -20,6 +20,7 @@ device and writes no file.
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -42,20 +43,21 @@ def main(arguments=None):
     if found.platform != "gpu" and not small:
         print(f"no NVIDIA GPU here, only {found.device_kind}: try --small", file=sys.stderr)
         return 2
-    rows = measured(**(SMALL if small else FULL), turns=1 if small else 5)
-    if small:
-        record.show(rows)
-    else:
-        record.write("gpu", rows)
+    rows = []
+    for part in measured(**(SMALL if small else FULL), turns=1 if small else 5):
+        rows += part
+        if small:
+            record.show(rows)
+        else:
+            record.write("gpu", rows)
     return 0
 
 
-def measured(grid, width, matrix, replicas, steps, turns) -> list[dict]:
-    """All rows."""
-    rows = []
+def measured(grid, width, matrix, replicas, steps, turns) -> Iterator[list[dict]]:
+    """The rows, part by part."""
+    yield counterfactuals(replicas, turns)
     for dtype in ("float32", "bfloat16"):
-        rows += network(grid, width, matrix, dtype, steps, turns)
-    return rows + counterfactuals(replicas, turns)
+        yield network(grid, width, matrix, dtype, steps, turns)
 
 
 def network(grid, width, matrix, dtype, steps, turns):
