@@ -111,19 +111,13 @@ def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototype
     chosen = jax.nn.one_hot(jnp.argmin(distance, axis=1), prototypes.shape[1])
     classes = jax.nn.one_hot(batch.label, 2) * weight[:, None]
     members = classes[:, :, None] * chosen[:, None]
-    return jnp.sum(members, axis=0), _sums(members, features)
-
-
-@precision.full
-def _sums(members, x):
-    """Sums [..., D] of the rows of `x` [B, D], weighted by `members` [B, ...]."""
-    return jnp.tensordot(members, x, ((0,), (0,)))
+    return jnp.sum(members, axis=0), jnp.einsum("bcp,bf->cpf", members, features)
 
 
 @precision.full
 def _moments(members, weight, x):
-    """These sums, and the sum of `weight x x^T` [D, D]."""
-    return _sums(members, x), jnp.einsum("b,bd,be->de", weight, x, x)
+    """Sums of the rows of `x` [B, D] by `members` [B] or [B, K], and of `weight x x^T` [D, D]."""
+    return members.T @ x, jnp.einsum("b,bd,be->de", weight, x, x)
 
 
 def _summed_error(learner, model, batch, weight):

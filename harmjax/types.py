@@ -198,4 +198,6 @@ ALARMS = (
     "either most of the cohort is harmful or the verification scans are of another kind",
     "the verification scans hold outliers that the training samples do not: look at them, because "
     "what is eliminated is measured against them",
+    "a family of evidence is not a number for any verification scan, so harm that only it shows is "
+    "not found: look for scans that are not numbers, or for centres too small to answer",
 )

@@ -96,6 +96,7 @@ def test_a_harmful_centre_goes_as_a_whole_and_a_trusted_sample_stays():
         (samples(0), samples(1), screen.NOTHING),
         (planted(samples(0), np.arange(120)), samples(1), screen.MOST),
         (samples(0, 60), planted(samples(1, 60), np.arange(0, 480, 12)), screen.CONTAMINATED),
+        (samples(0), planted(samples(1), [5], image=np.nan), screen.BLIND),
     ],
 )
 def test_it_says_what_it_cannot_judge(train, held_out, alarm):

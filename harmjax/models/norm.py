@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from harmjax import precision, types
+from harmjax import types
 from harmjax.models import along
 
 MOMENTUM = 0.99
@@ -121,7 +121,6 @@ def spread(values: types.Array, x: types.Array) -> types.Array:
     return values.reshape(*(values.shape[:-1] or (1,)), *ones, values.shape[-1])
 
 
-@precision.full
 def weighted_moments(
     mean: types.Array, var: types.Array, weight: types.Array
 ) -> tuple[types.Array, types.Array]:

@@ -12,7 +12,7 @@ from harmjax.policies import centre_test, evidence, trails
 FAMILIES = ("margin", "appearance")
 MODEL_FREE = ("appearance",)  # evidence that training on a sample does not change
 TAIL = 0.1  # of the verification scans; as many training samples should lie beyond its edge
-NOTHING, MOST, CONTAMINATED = range(3)  # indices into types.ALARMS
+NOTHING, MOST, CONTAMINATED, BLIND = range(4)  # indices into types.ALARMS
 
 
 class State(NamedTuple):
@@ -65,8 +65,9 @@ def screen(
     every cycle (see `centre_test`): all samples of a harmful centre are set aside, and eliminated
     at the k-th examination at the level alpha / 2^k.
 
-    If most samples look harmful, or the verification scans look worse than the training samples,
-    the policy says so (`types.ALARMS`); in the first case it eliminates nothing.
+    If most samples look harmful, the verification scans look worse than the training samples, or
+    a family of evidence cannot be had, the policy says so (`types.ALARMS`); in the first case it
+    eliminates nothing.
 
     Args:
         alpha: Expected fraction of good training samples that are eliminated, at most.
@@ -289,7 +290,8 @@ def screen(
                 error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / jnp.maximum(number, 1) + 1 / of_held_out))
                 few = share < TAIL - 3 * error
                 alarm = jnp.where(few & ~most, CONTAMINATED, alarm)
-        return alarm.astype(jnp.int32)
+        blind = jnp.any(jnp.all(jnp.isnan(state.held_out_evidence), axis=0))
+        return jnp.where(blind, BLIND, alarm).astype(jnp.int32)
 
     def verdicts(state, cycle):
         del cycle

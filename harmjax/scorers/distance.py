@@ -60,7 +60,6 @@ def mean_square(whiten, off):
     return jnp.mean((off @ whiten.T) ** 2, axis=1)
 
 
-@precision.full
 def whitening(covariance, shrinkage: float):
     """W [F, F] such that |W x|^2 is the squared Mahalanobis length of x.
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from harmjax import scorers, statistics, types
+from harmjax import descriptors, scorers
 from harmjax.federations import memory
-from harmjax.scorers import combined, distance, neighbours
+from harmjax.scorers import combined, neighbours
 from tests.scorers.twins import CLEAN, FLIPPED, F, M, N, assert_close, in_strides, stop_of
 
 
@@ -155,25 +155,21 @@ def products(jaxpr):
 
 
 def test_no_product_behind_a_covariance_is_rounded_by_a_gpu(lrn, data, model):
-    held_out = data[1]
+    train, held_out, *rest = data
     bare = lrn._replace(features=lambda model, image: image)
-    weight = jnp.ones(M)
-    volume = types.Batch(jnp.ones((2, 12, 14, 8), jnp.uint8), jnp.zeros(2, int), None)
-    about = {"mean": jnp.ones((2, F)), "scale": jnp.ones(F), "whiten": jnp.eye(F)}
-    asked = (
-        (lambda: statistics.feature_moments(bare, model, held_out, weight), 2),
-        (lambda: statistics.appearance_moments(bare, model, held_out, weight), 2),
-        (lambda: statistics.appearance_moments(bare, model, volume, jnp.ones(2)), 3),
-        (lambda: distance.whitening(jnp.eye(F), 0.1), 0),
-        (lambda: scorers.get("distance")().measure(bare, model, held_out, about), 1),
-        (
-            lambda: scorers.get("appearance")().measure(
-                bare, model, held_out, about | {"mean": jnp.ones(F)}
-            ),
-            1,
-        ),
-    )
-    for ask, least in asked:
+    fed = memory.memory(bare, train, held_out, *rest)
+    volume = jnp.ones((12, 14, 8), jnp.uint8)
+    distance, appearance = scorers.get("distance")(), scorers.get("appearance")()
+    at_hand = {"mean": jnp.ones((2, F)), "whiten": jnp.eye(F)}
+    looks = {"mean": jnp.ones(F), "scale": jnp.ones(F), "whiten": jnp.eye(F)}
+    asked = {
+        "distance": (lambda: distance.reference(fed, model, 0), 3),
+        "distance of samples": (lambda: distance.measure(bare, model, held_out, at_hand), 1),
+        "appearance": (lambda: appearance.reference(fed, model, 0), 2),
+        "appearance of samples": (lambda: appearance.measure(bare, model, held_out, looks), 1),
+        "descriptor": (lambda: descriptors.describe(volume), 2),
+    }
+    for name, (ask, least) in asked.items():
         found = [eqn.params["precision"] for eqn in products(jax.make_jaxpr(ask)().jaxpr)]
-        assert len(found) >= least
-        assert set(found) <= {(jax.lax.Precision.HIGHEST,) * 2}, found
+        assert len(found) >= least, name
+        assert set(found) == {(jax.lax.Precision.HIGHEST,) * 2}, name
