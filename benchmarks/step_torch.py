@@ -32,6 +32,27 @@ def sfcn(width):
     )
 
 
+def block(number, inputs, shape, batch):
+    """One block of `sfcn` at full width, trained on images that are there already."""
+    layers = list(sfcn(1.0))
+    first = sum(3 + (n < len(CHANNELS)) for n in range(1, number))
+    pooled = number < len(CHANNELS)
+    model = torch.nn.Sequential(*layers[first : first + 3 + pooled])
+    model = model.to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.SGD(model.parameters(), 1e-6)
+    image = torch.randn(batch, inputs, *shape).contiguous(memory_format=torch.channels_last_3d)
+    image.requires_grad_(number > 1)
+
+    def train():
+        optimiser.zero_grad()
+        image.grad = None
+        result = model(image)
+        (result * torch.cos(result)).sum().backward()
+        optimiser.step()
+
+    return {"train": train}
+
+
 def tasks(shape, width, batch, verification):
     layout = torch.channels_last_3d
     model = sfcn(width)
@@ -66,6 +87,9 @@ def main():
         request = json.loads(line)
         if "case" in request:
             current = tasks(**request["case"])
+            answer = {}
+        elif "block" in request:
+            current = block(**request["block"])
             answer = {}
         else:
             start = time.perf_counter()
