@@ -29,9 +29,7 @@ SECONDS_A_TURN = 0.5
 def main():
     torch = step.Torch()
     rows = [
-        row(shape, number, torch)
-        for shape in SHAPES
-        for number in range(1, len(sfcn.CHANNELS) + 1)
+        row(shape, number, torch) for shape in SHAPES for number in range(1, len(sfcn.CHANNELS) + 1)
     ]
     record.write("layers", rows)
 
@@ -76,9 +74,7 @@ def ours(number, inputs, sides, outputs):
     module = linen.Block(outputs, sfcn.KERNELS[number - 1], "batch", pooled)
     weight = jnp.ones(BATCH)
     image = jax.random.normal(jax.random.key(0), (BATCH, *sides, inputs))
-    start = jax.jit(functools.partial(module.init, train=True))(
-        jax.random.key(1), image, weight
-    )
+    start = jax.jit(functools.partial(module.init, train=True))(jax.random.key(1), image, weight)
 
     def change(carry, _):
         variables, image = carry
