@@ -3,7 +3,8 @@
     python -m experiments.sweep --config=configs/ablation.py --workdir=runs/ablation
 
 Damaged images and wrong labels are planted apart, thirty of them; `hits` and `wrongly_eliminated`
-are the columns to read. About ten minutes on two cores, after the cohort of configs/suite83.py.
+are the columns to read; families share the level equally. About ten minutes on two cores, after
+the cohort of configs/suite83.py.
 """
 
 from configs import suite83
@@ -19,7 +20,7 @@ LABELS = ("label_flip", "wrong_patient")
 def get_config(arg=""):
     """The config that every run starts from; no argument."""
     config = suite83.get_config(arg)
-    config.policy.name = "screen"
+    config.policy.name, config.policy.screen.shares = "screen", ()
     config.scenario.name, config.scenario.count = "singles", 30
     config.train.cycles = 14
     config.train.deliver = "last"

@@ -87,6 +87,7 @@ def get_config() -> ml_collections.ConfigDict:
     policy.screen = screen = ml_collections.ConfigDict()
     screen.alpha = 0.01  # expected fraction of good training samples that are eliminated
     screen.families = ("margin", "appearance")  # of evidence: files of harmjax/scorers
+    screen.shares = ()  # of the level, one per family; () for equal ones
     screen.false_share = 0.5  # of what is eliminated, that may be expected to be good
     screen.examine_every = 2  # cycles
     screen.soft = 0.0  # samples with a p-value below this weigh less; 0 for weights of 0 and 1

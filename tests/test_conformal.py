@@ -30,8 +30,10 @@ def test_the_tail_goes_on_where_the_scans_end():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("number", [12, 60, 300])
-def test_good_samples_are_called_suspicious_as_often_as_promised(number):
+@pytest.mark.parametrize(
+    "number, shares", [(12, (1, 1)), (60, (1, 1)), (300, (1, 1)), (300, (9, 1))]
+)
+def test_good_samples_are_called_suspicious_as_often_as_promised(number, shares):
     """Two families of normal evidence, one class of them heavy-tailed."""
 
     def one(key):
@@ -46,10 +48,11 @@ def test_good_samples_are_called_suspicious_as_often_as_promised(number):
         def tails(p_fn, values, label):
             return jax.vmap(p_fn, (0, 1, None), 1)(scales, values, label)
 
-        own = evidence.fuse(tails(conformal.own_p_value, held, held_label))
+        share = jnp.array(shares) / sum(shares)
+        own = evidence.fuse(tails(conformal.own_p_value, held, held_label), share)
         fused = conformal.scale(own, held_label)
-        new = evidence.fuse(tails(conformal.p_value, shown[number:], label[number:]))
-        return conformal.p_value(fused, new, label[number:])
+        new = tails(conformal.p_value, shown[number:], label[number:])
+        return conformal.p_value(fused, evidence.fuse(new, share), label[number:])
 
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 200)))
     for alpha in (0.01, 0.05):

@@ -165,6 +165,24 @@ def test_a_trusted_sample_keeps_its_weight_under_soft_weights():
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
+def test_shares_weigh_the_families_whatever_their_unit():
+    tails = jnp.array([[0.01, 1.0], [1.0, 0.01]])
+    shares = evidence.families(("margin", "appearance"), (3, 1)).shares
+    np.testing.assert_allclose(evidence.fuse(tails, shares), np.log([75.25, 25.75]), rtol=1e-6)
+    equal = evidence.families(("margin", "appearance")).shares
+    np.testing.assert_allclose(evidence.fuse(tails, equal), np.log([50.5, 50.5]), rtol=1e-6)
+
+
+def test_a_family_with_more_of_the_level_finds_its_harm_at_smaller_p_values():
+    train = planted(samples(0), [3], image=2.5)
+
+    def p_value(shares):
+        settings = {"alpha": 1e-9, "centres": False, "shares": shares}
+        return float(run(train, samples(1), cycles=1, **settings)[1].state.p_value[3])
+
+    assert p_value((1, 99)) < p_value((1, 1)) < p_value((99, 1))
+
+
 def test_halves_are_every_other_scan_of_a_centre_in_any_order():
     centre = np.random.default_rng(0).integers(0, 4, 30)
     expected = [int((centre[:i] == c).sum()) % 2 for i, c in enumerate(centre)]
@@ -203,6 +221,8 @@ def test_a_verification_scan_is_measured_against_the_other_half():
         ({"families": ()}, "name at least one scorer"),
         ({"families": ("with_without",)}, "tries updates out"),
         ({"families": ("margn",)}, "Did you mean 'margin'"),
+        ({"shares": (1,)}, "shares=.1,. must be"),
+        ({"shares": (1, 0)}, "shares=.1, 0. must be"),
     ],
 )
 def test_settings_that_cannot_work(settings, words):

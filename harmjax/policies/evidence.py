@@ -28,24 +28,34 @@ class Families(NamedTuple):
     """Several harm scorers asked at once; E of them."""
 
     names: tuple[str, ...]
+    shares: types.Array  # [E] float32, of the level, summing to 1
     reference: Callable[..., types.PyTree]  # (Federation, Model, cycle) -> leaves [2, ...]
     measure: Callable[..., types.PyTree]
     # (Learner, Model, Batch, reference) -> harm [B, 2, E], label [B], logit [B]
     passes: tuple[tuple[str, ...], tuple[str, ...]]  # over a sample, over a held-out scan
 
 
-def families(names: Sequence[str]) -> Families:
+def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
     """The scorers of these names, with default settings.
 
     Each centre's verification scans are halved. References are made of one half or the other, and
     every sample is measured against both.
 
+    Args:
+        names: Of files of `harmjax/scorers`.
+        shares: Of the level, one per name and above 0, in any unit; () for equal ones.
+
     Raises:
-        ValueError: No name, an unknown one, or a scorer that tries updates out.
+        ValueError: No name, an unknown one, a scorer that tries updates out, or unfit shares.
     """
     if not names:
         raise ValueError("screen.families is empty: name at least one scorer")
+    if shares and (len(shares) != len(names) or min(shares) <= 0):
+        raise ValueError(
+            f"screen.shares={tuple(shares)} must be () or above 0, one for each of {tuple(names)}"
+        )
     members = {name: scorers.get(name)() for name in names}
+    share = jnp.array(shares or [1.0] * len(members), jnp.float32)
     for name, member in members.items():
         if member.measure is None:
             raise ValueError(f"screen.families: {name!r} tries updates out; choose another scorer")
@@ -80,7 +90,9 @@ def families(names: Sequence[str]) -> Families:
     passes = needed(*(member.passes for member in members.values()))
     reference_passes = [p for member in members.values() for p in 2 * member.reference_passes]
     held_out_passes = (*needed(passes, ("forward",)), *reference_passes)
-    return Families(tuple(members), reference, measure, (passes, held_out_passes))
+    return Families(
+        tuple(members), share / jnp.sum(share), reference, measure, (passes, held_out_passes)
+    )
 
 
 def yardstick(
@@ -111,7 +123,7 @@ def yardstick(
         middle=middle,
         spread=spread,
         families=scales,
-        fused=conformal.scale(fuse(own), label),
+        fused=conformal.scale(fuse(own, asked.shares), label),
         held_out=mean,
         held_out_label=label,
         counts=losses.confusion(found["logit"], label, True),
@@ -129,9 +141,10 @@ def tails(yard: Yardstick, mean, label):
     return jax.vmap(conformal.p_value, (0, 1, None), 1)(yard.families, mean, label)
 
 
-def p_values(yard: Yardstick, mean, label):
+def p_values(asked: Families, yard: Yardstick, mean, label):
     """Conformal p-values [K] of all families together."""
-    return conformal.p_value(yard.fused, fuse(tails(yard, mean, label)), label)
+    fused = fuse(tails(yard, mean, label), asked.shares)
+    return conformal.p_value(yard.fused, fused, label)
 
 
 def needed(*passes) -> tuple[str, ...]:
@@ -171,6 +184,6 @@ def centre_and_spread(harm, used):
     return middle, jnp.where(deviation > 1e-9, deviation, 1.0)
 
 
-def fuse(tails):
-    """The fused score [K] of tail probabilities [K, E], `log sum_f 1 / p_f`."""
-    return jax.nn.logsumexp(-jnp.log(jnp.maximum(tails, 1e-30)), axis=1)
+def fuse(tails, shares):
+    """The fused score [K] of tail probabilities [K, E], `log sum_f share_f / p_f`."""
+    return jax.nn.logsumexp(jnp.log(shares) - jnp.log(jnp.maximum(tails, 1e-30)), axis=1)

@@ -37,6 +37,7 @@ def screen(
     *,
     alpha: float = 0.01,
     families: Sequence[str] = FAMILIES,
+    shares: Sequence[float] = (),
     false_share: float = 0.5,
     examine_every: int = 2,
     soft: float = 0.0,
@@ -52,8 +53,8 @@ def screen(
     that good training samples and verification scans are scored alike. At a stop the samples are
     scored with that same model, before anything is learned. Evidence is standardised by the
     verification scans of the class and averaged over cycles. The tail probabilities p_f of the
-    families are fused to `log sum_f 1 / p_f`, which a single family can decide, and the fused score
-    gets a conformal p-value.
+    families are fused to `log sum_f share_f / p_f`, which a single family can decide, and the fused
+    score gets a conformal p-value.
 
     A sample with p <= `alpha` is set aside at once and not trained on, but scored on. Every
     `examine_every` cycles suspects are examined with all evidence until then: the k-th examination
@@ -72,6 +73,8 @@ def screen(
     Args:
         alpha: Expected fraction of good training samples that are eliminated, at most.
         families: Names of scorers with `measure`, with default settings.
+        shares: Of the level, one per family and above 0, in any unit; () for equal ones. A family
+            whose harms are gross finds them at a small share and leaves the rest to the others.
         false_share: Fraction.
         examine_every: Cycles.
         soft: Samples that are kept weigh `min(1, p / soft)`; 0 weighs all alike.
@@ -94,7 +97,7 @@ def screen(
         >>> screen(families=("margin",)).scoring
         (('forward',), ('forward',))
     """
-    asked = evidence.families(families)
+    asked = evidence.families(families, shares)
     if not 0 < alpha < 1 or not 0 < false_share <= 1 or examine_every < 1 or not 0 <= soft < 1:
         raise ValueError(
             f"screen: alpha={alpha} and false_share={false_share} must be fractions above 0, "
@@ -194,7 +197,7 @@ def screen(
         total = state.evidence.at[ids].add(units, mode="drop")
         inside = jnp.minimum(ids, len(visits) - 1)
         mean = total[inside] / jnp.maximum(visits[inside], 1)[:, None]
-        p_value = evidence.p_values(yard, mean, label)
+        p_value = evidence.p_values(asked, yard, mean, label)
         return state._replace(
             label=state.label.at[ids].set(label, mode="drop"),
             visits=visits,
