@@ -64,7 +64,7 @@ def _scans():
     config.model.momentum = 0.9
     config.train.learning_rate = 1e-3
     config.train.warmup_cycles = 10
-    config.train.cycles = 16
+    config.train.cycles = 20  # five examinations, which spend 97% of alpha
     config.train.verification_batch = 64
     config.policy.screen.shares = (3.0, 1.0)  # damage is gross, wrong labels are not
     config.scenario.max_fraction = 0.1
