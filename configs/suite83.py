@@ -4,7 +4,7 @@
     python -m experiments.detect --config=configs/suite83.py --workdir=runs/suite83
 
 Three axial slices as channels of a 2-D CNN; twelve harms planted together in one cohort, one to a
-centre or three single scans of each; with and without a clean warm-up. Under an hour on two cores.
+centre or three single scans of each; with and without a clean warm-up. About an hour on two cores.
 Settings of `screen` were chosen on seeds 100 to 102; the seeds here are for reporting. `:singles`
 has six other ones, and nine single scans of each of the four harms that the goal for single scans
 names.
