@@ -93,7 +93,7 @@ def cohorts(folder):
 
 def ingested(turns, folder, large):
     """Scans a second of `ingest.load`, against nibabel one after another."""
-    small, _ = manifest.read(next(cohorts(folder)) / "manifest.csv")
+    small = manifest.read(next(cohorts(folder)) / "manifest.csv").records
     return [
         *read("4 mm .nii.gz", small, turns),
         *read("1 mm .nii.gz", fine(folder, large), turns),

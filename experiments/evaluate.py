@@ -18,9 +18,11 @@ def main(config, workdir):
     del config
     from harmjax import evaluation, tables
 
-    rows = evaluation.evaluate(RUN.value, SPLIT.value, workdir)
-    tables.write(workdir / "evaluation.csv", evaluation.HEADER, rows)
-    overall = [[*row[:2], *row[4:]] for row in rows if row[3] == "all"]
+    found = evaluation.evaluate(RUN.value, SPLIT.value)
+    if found.text:
+        command.log(workdir, found.text)
+    tables.write(workdir / "evaluation.csv", evaluation.HEADER, found.rows)
+    overall = [[*row[:2], *row[4:]] for row in found.rows if row[3] == "all"]
     shown = [*evaluation.HEADER[:2], *evaluation.HEADER[4:]]
     command.log(workdir, tables.aligned(shown, overall))
     command.log(workdir, f"by subgroup: {workdir / 'evaluation.csv'}")

@@ -17,13 +17,16 @@ SCANS = flags.DEFINE_string("scans", None, "Manifest of the new scans.")
 def main(config, workdir):
     del config
     from harmjax import prediction, tables
+    from harmjax.data import checks, records
 
-    rows, left_out = prediction.predict(RUN.value, SCANS.value)
-    tables.write(workdir / "predictions.csv", prediction.HEADER, rows)
-    tables.write(workdir / "left_out.csv", prediction.LEFT_OUT, left_out)
-    command.log(workdir, f"{len(rows)} scans in {workdir / 'predictions.csv'}")
-    if left_out:
-        command.log(workdir, f"{len(left_out)} left out, see {workdir / 'left_out.csv'}")
+    found = prediction.predict(RUN.value, SCANS.value)
+    tables.write(workdir / "predictions.csv", prediction.HEADER, found.rows)
+    tables.write(workdir / "left_out.csv", prediction.LEFT_OUT, found.left_out)
+    command.log(workdir, "\n".join(found.notices))
+    command.log(workdir, f"{len(found.rows)} scans in {workdir / 'predictions.csv'}")
+    if found.left_out:
+        problems = checks.table([records.Problem(*row) for row in found.left_out])
+        command.log(workdir, f"{len(found.left_out)} left out:\n{problems}")
 
 
 if __name__ == "__main__":

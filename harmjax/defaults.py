@@ -16,8 +16,12 @@ def get_config() -> ml_collections.ConfigDict:
     data.manifest = ""  # CSV of the scans, or participants.tsv of a BIDS folder
     # Header words that differ from the layout's, such as centre: Hospital; and what the label's
     # values mean: positive and negative, each a word or several, or a threshold such as '>0'.
+    # 'none' ignores a column.
     words = ("subject", "session", "centre", "label", "path", "sex", "age", "split")
     data.columns = ml_collections.ConfigDict({w: "" for w in (*words, "positive", "negative")})
+    # Of BIDS file names, where a session has several T1w files; 'none' for files without it.
+    entities = ("space", "res", "acq", "ce", "rec", "run", "desc")
+    data.entities = ml_collections.ConfigDict({entity: "" for entity in entities})
     data.spacing = 4.0  # mm, of the model's grid in a 160 x 192 x 160 mm box
     data.intensity = "raw"  # raw | percentile | zscore
     data.percentiles = (0.5, 99.5)  # of the nonzero voxels, for 'percentile'

@@ -1,47 +1,93 @@
 """Diagnosing new scans with the delivered model of a run."""
 
+import pathlib
+from typing import NamedTuple
+
 import numpy as np
 
 from harmjax import preparation, programs, runs
 from harmjax.data import manifest, tabular
 
-HEADER = ("subject", "session", "path", "probability", "logit")
+HEADER = ("subject", "session", "centre", "path", "probability", "logit", "run_split")
 LEFT_OUT = ("row", "subject", "place", "problem")
 
 
-def predict(run, scans) -> tuple[list[list], list[list]]:
-    """Rows of predictions.csv, one per scan, and rows of left_out.csv.
+class Prediction(NamedTuple):
+    """What a delivered model says of new scans."""
+
+    rows: list[list]  # of predictions.csv, one per scan
+    left_out: list[list]  # of left_out.csv
+    notices: tuple[str, ...]  # what a person should know
+
+
+def predict(run, scans) -> Prediction:
+    """The probability of disease of every scan that can be read.
 
     Scans are read exactly as the run read its own: grid, intensities and, for tabular data, the
-    standardisation learned from its training patients.
+    standardisation learned from its training patients. `run_split` says of scans and people that
+    the run knows what it used them for: a model says nothing new about those it was trained on.
 
     Args:
-        run: Workdir of a finished run.
+        run: Workdir of a finished run; its own scans need not be at hand, but where they are they
+            must be what they were.
         scans: Manifest in the layout of the run's; diagnoses and centres are not needed.
 
     Raises:
-        ValueError: No finished run, or a manifest that cannot be read at all.
+        ValueError: No finished run, one whose data has changed, or a manifest that cannot be read
+            at all.
     """
     config = runs.config(run)
     data = config.data
-    found, problems = manifest.read(
+    made, notices = preparation.unchanged(config, run)
+    listing = manifest.read(
         scans,
         columns=preparation.columns(data),
         features=tuple(data.features),
         labelled=False,
+        entities=dict(data.entities),
     )
-    found = tuple(r._replace(split="test") for r in found)
-    cohort, failures = preparation.read_scans(found, data, None, progress=True)
+    new = tuple(r._replace(split="test") for r in listing.records)
+    cohort, failures = preparation.read_scans(new, data, None, unique=False, progress=True)
     rows = []
     if cohort.records:
         images = cohort.images
         if data.features:
-            images = tabular.apply(tabular.restore(f"{run}/features.npz"), images)
+            prepared = tabular.restore(pathlib.Path(run) / preparation.FEATURES)
+            images = tabular.apply(prepared, images)
         learner, model = runs.model(run, config, images[:1])
         logits = programs.logits(learner, config.train.verification_batch)(model, images)
         probability = 1 / (1 + np.exp(-logits.astype(float)))
-        rows = [
-            [r.subject, r.session, r.path, float(p), float(z)]
-            for r, p, z in zip(cohort.records, probability, logits, strict=True)
-        ]
-    return rows, [list(p) for p in sorted((*problems, *failures))]
+        known = _known(made)
+        for r, digest, p, z in zip(
+            cohort.records, cohort.digests, probability, logits, strict=True
+        ):
+            used = known.get(content(digest)) or known.get(_person(r), "")
+            rows.append([r.subject, r.session, r.centre, r.path, float(p), float(z), used])
+    trained = sum(row[-1] == "train" for row in rows)
+    if trained:
+        notices += (f"{trained} of {len(rows)} are of scans or people that the run trained on",)
+    notices += listing.notices
+    notices += tuple(f"{p.subject}: {p.place}: {p.what}" for p in cohort.notices)
+    return Prediction(rows, [list(p) for p in sorted((*listing.problems, *failures))], notices)
+
+
+def content(digest: str) -> str:
+    """The part of a digest that stays where an image is copied or saved anew."""
+    return digest.partition(".")[0]
+
+
+def _known(made) -> dict:
+    """{content, or (scope, subject): the split that the run used it for}.
+
+    The scope may be missing where only one person has that subject id.
+    """
+    known, people = {}, {}
+    for r, of in zip(made.records, made.sources, strict=True):
+        known[content(of.digest)] = known[_person(r)] = r.split
+        people.setdefault(r.subject, set()).add((r.scope, r.split))
+    alone = {subject: own for subject, own in people.items() if len(own) == 1}
+    return {("", subject): split for subject, ((_, split),) in alone.items()} | known
+
+
+def _person(r) -> tuple[str, str]:
+    return r.scope, r.subject

@@ -1,4 +1,8 @@
-"""From a config to the samples of a study: read, check, split, plant simulated harm."""
+"""From a config to the samples of a study: read, check, split, plant simulated harm.
+
+A run writes down what it is made of (`data.provenance`). Preparing it again, to resume or to
+evaluate it, goes by that and refuses data that has changed.
+"""
 
 import contextlib
 import importlib.resources
@@ -8,8 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import metrics, types
-from harmjax.data import checks, ingest, manifest, people, splits, tabular
+from harmjax.data import begun, checks, ingest, manifest, people, provenance, records, tabular
 from harmjax.harms import scenario
+
+FEATURES = "features.npz"
+FIXED = ("none", "oracle")  # policies that train under a mask known beforehand
 
 
 class Study(NamedTuple):
@@ -18,7 +25,7 @@ class Study(NamedTuple):
     train: types.Samples  # N samples
     verification: types.Samples
     test: types.Samples
-    names: tuple[str, ...]  # [N] subject, with the session where there is one
+    names: tuple[str, ...]  # [N] see `records.names`
     centres: tuple[str, ...]
     groups: dict  # split -> list of a subgroup's name and its members [M] bool
     simulated: bool  # whether harm was planted
@@ -29,37 +36,149 @@ class Study(NamedTuple):
     text: str  # counts, problems and warnings, as a person reads them
     features: tuple[str, ...] = ()  # columns of tabular data, as the manifest has them
     raw: np.ndarray | None = None  # [N, F] training features in their own units, harm included
+    problems: tuple[records.Problem, ...] = ()  # what was left out
+
+
+class HeldOut(NamedTuple):
+    """One held-out split of a finished run."""
+
+    samples: types.Samples
+    groups: list  # pairs of a subgroup's name and its members [M] bool
+    text: str  # what a person should know
 
 
 def prepare(config, workdir, *, progress: bool = True) -> Study:
     """The samples of a study; writes `manifest.csv` into the workdir.
 
+    Where the workdir has a manifest already, its scans, splits and order are taken, and the data
+    must be what they were; people added to the table since are ignored, and the list of dropped
+    people may have grown.
+
     Args:
         config: Groups `data` and `scenario`, and `seed`.
-        workdir: Folder of the run; the image store goes there too if `data.stream` is on.
+        workdir: Folder of the run; the image store goes there too if `data.store` is on.
         progress: Whether to draw a progress bar.
 
     Raises:
-        ManifestError: No usable data, or problems under `data.strict`; carries the table.
+        ManifestError: No usable data, problems under `data.strict`, or a run on other data;
+            carries the table.
         ValueError: Settings that do not fit together.
     """
     data, workdir = config.data, pathlib.Path(workdir)
-    with _manifest(data.manifest) as path:
-        listed, problems = manifest.read(path, columns=columns(data), features=tuple(data.features))
-    scans = splits.assign(listed, data.fractions, seed=data.split_seed)
+    listing = listed(data)
+    made = provenance.read(workdir / begun.MANIFEST)
+    if made is None:
+        start = begun.new(listing, data)
+    else:
+        start = begun.again(made, listing, data, workdir)
+        start = begun.with_word(start, data, workdir, is_over=_is_over(config, workdir))
     store = workdir / "images" if data.store else None
-    cohort, failures = read_scans(scans, data, store, progress=progress)
-    problems = (*problems, *failures)
-    found = checks.check(cohort.records, problems, listed=listed, strict=data.strict)
-    manifest.write(workdir / "manifest.csv", scans, problems)
+    cohort, failures = read_scans(start.scans, data, store, progress=progress)
+    if made is not None:
+        begun.check_content(made, cohort, failures, workdir)
+    notices = (*start.notices, *(f"{p.subject}: {p.place}: {p.what}" for p in cohort.notices))
+    found = checks.check(
+        cohort.records,
+        (*start.problems, *failures),
+        listed=start.scans if made is not None else listing.records,
+        strict=data.strict and made is None,
+        notices=notices,
+    )
+    with _explained(found.text):
+        study = _study(config, cohort, start, found)
+        begun.write(workdir, start, cohort, failures)
+        return _standardised(study, data, workdir) if data.features else study
+
+
+def held_out(config, run, split: str, *, progress: bool = True) -> HeldOut:
+    """One split of a finished run, read again; refuses data that has changed.
+
+    Args:
+        config: Of the run.
+        run: Its workdir, which is only read.
+        split: 'test' or 'verification'.
+        progress: Whether to draw a progress bar.
+
+    Raises:
+        ManifestError: The run's data has changed or is gone; carries the list.
+    """
+    made = begun.recorded(run)
+    start = begun.again(made, listed(config.data), config.data, run)
+    cohort, failures = read_scans(
+        [r for r in start.scans if r.split == split], config.data, None, progress=progress
+    )
+    begun.check_content(made, cohort, failures, run)
+    samples = _held_out(cohort, split)
+    if config.data.features:
+        prepared = tabular.restore(pathlib.Path(run) / FEATURES)
+        samples = samples._replace(image=tabular.apply(prepared, samples.image))
+    return HeldOut(samples, _groups(cohort, split), "\n".join(start.notices))
+
+
+def unchanged(config, run) -> tuple[provenance.Made, tuple[str, ...]]:
+    """What a run is made of, and what a person should know; its data need not be at hand.
+
+    Args:
+        config: Of the run.
+        run: Its workdir.
+
+    Raises:
+        ManifestError: The run's data has changed; carries the list.
+    """
+    made = begun.recorded(run)
+    try:
+        listing = listed(config.data)
+    except records.ManifestError as error:
+        return made, (f"the run's own data is not compared: {error}",)
+    change = begun.changed(made, listing, config.data)
+    begun.refuse(run, change.problems)
+    gone = (f"{len(change.absent)} of the run's own scans are not at hand",)
+    return made, (*change.notices, *(gone if change.absent else ()))
+
+
+def _is_over(config, workdir) -> bool:
+    """Whether a run has its model and would not train it anew."""
+    is_retrained = config.train.deliver == "retrain" and config.policy.name not in FIXED
+    return (workdir / "checkpoints" / "final").is_dir() and not is_retrained
+
+
+def listed(data) -> manifest.Listing:
+    """What the manifest of group `data` says now.
+
+    Raises:
+        ManifestError: It cannot be read at all.
+    """
+    with _manifest(data.manifest) as path:
+        return manifest.read(
+            path,
+            columns=columns(data),
+            features=tuple(data.features),
+            entities=dict(data.entities),
+        )
+
+
+@contextlib.contextmanager
+def _explained(text):
+    """Puts the table of problems before an error about what is left."""
+    try:
+        yield
+    except ValueError as error:
+        raise records.ManifestError(f"{text}\n\n{error}") from error
+
+
+def _study(config, cohort, start, found) -> Study:
     train, corrupted, kind = _plant(
         ingest.samples(cohort, "train"), cohort.centres, config.scenario
     )
-    study = Study(
+    word = dict(zip(map(records.key, start.scans), start.said, strict=True))
+    names = zip(cohort.records, records.names(cohort.records), strict=True)
+    said = np.array([word[records.key(r)] for r in cohort.records if r.split == "train"], np.int8)
+    data = config.data
+    return Study(
         train=train,
         verification=_held_out(cohort, data.verify_on),
         test=_held_out(cohort, "test"),
-        names=tuple(_name(r) for r in cohort.records if r.split == "train"),
+        names=tuple(name for r, name in names if r.split == "train"),
         centres=cohort.centres,
         groups={
             "verification": _groups(cohort, data.verify_on),
@@ -68,10 +187,11 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
         simulated=config.scenario.name != "none",
         corrupted=corrupted,
         kind=tuple(kind),
-        **_word(cohort, listed, data),
+        keep=said == people.KEEP,
+        drop=said == people.DROP,
         text=found.text,
+        problems=found.problems,
     )
-    return _standardised(study, data, workdir) if data.features else study
 
 
 def _manifest(where: str):
@@ -89,13 +209,14 @@ def columns(data) -> dict:
     return {name: word for name, word in data.columns.items() if word}
 
 
-def read_scans(scans, data, store, *, progress: bool):
+def read_scans(scans, data, store, *, unique: bool = True, progress: bool):
     """(Cohort, problems) of records, read as `config.data` says.
 
     Args:
         scans: Records with a split.
         data: Group `data` of a config.
         store: File to keep the images in, or None.
+        unique: Whether an image that several people have is left out of all of them.
         progress: Whether to draw a progress bar.
     """
     if data.features:
@@ -109,14 +230,19 @@ def read_scans(scans, data, store, *, progress: bool):
         align=data.align,
         slices=data.slices,
         store=store,
+        unique=unique,
         progress=progress,
     )
 
 
 def _standardised(study: Study, data, workdir) -> Study:
     """The study with features prepared from the training patients as they are, harm included."""
-    prepared = tabular.standardise(study.train.image, tuple(data.features), data.categorical)
-    tabular.save(workdir / "features.npz", prepared)
+    path = workdir / FEATURES
+    if path.exists():
+        prepared = tabular.restore(path)
+    else:
+        prepared = tabular.standardise(study.train.image, tuple(data.features), data.categorical)
+        tabular.save(path, prepared)
 
     def ready(samples):
         return samples._replace(image=tabular.apply(prepared, samples.image))
@@ -156,17 +282,6 @@ def _plant(train, centres, planned):
     )
 
 
-def _word(cohort, listed, data) -> dict:
-    """A person's word about the training samples, as masks."""
-    train = [r for r in cohort.records if r.split == "train"]
-    said = people.verdicts(train, people.read(data.keep, listed), people.read(data.drop, listed))
-    return {"keep": said == people.KEEP, "drop": said == people.DROP}
-
-
 def _groups(cohort, split):
     chosen = [r for r in cohort.records if r.split == split]
     return list(metrics.groups([r.sex for r in chosen], [r.age for r in chosen]))
-
-
-def _name(record) -> str:
-    return f"{record.subject}_ses-{record.session}" if record.session else record.subject

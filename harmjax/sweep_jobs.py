@@ -102,7 +102,7 @@ def run(
     with _bar(len(jobs), progress == "runs") as bar:
         for _, group in itertools.groupby(ordered, key=lambda job: job.home):
             group = list(group)
-            study = functools.cache(functools.partial(_prepared, group[0], bool(progress)))
+            study = functools.cache(functools.partial(_prepared, group[0], bool(progress), say))
             if replicas == "auto":
                 _map(group, study, record, say)
             for job in group:
@@ -141,9 +141,11 @@ def _write(job: Job, row) -> None:
     tables.write(_path(job), OUTCOME, [[row.get(name) for name in OUTCOME]])
 
 
-def _prepared(job: Job, progress) -> preparation.Study:
+def _prepared(job: Job, progress, say) -> preparation.Study:
     job.home.mkdir(parents=True, exist_ok=True)
-    return preparation.prepare(job.config, job.home, progress=progress)
+    study = preparation.prepare(job.config, job.home, progress=progress)
+    say(study.text)
+    return study
 
 
 def _open(job: Job, record) -> None:

@@ -27,7 +27,6 @@ from harmjax import (
 )
 from harmjax.policies import fixed
 
-UNVERIFYING = ("none", "oracle")
 FEWEST_SUMMED = 10  # verification scans that a reference for evidence is made of
 
 
@@ -68,10 +67,11 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
         ValueError: Unknown policy, settings that it does not take, or a topology that rules it out.
     """
     name = config.policy.name
-    if config.train.topology != "travelling" and name not in UNVERIFYING:
+    if config.train.topology != "travelling" and name not in preparation.FIXED:
         raise ValueError(
             f"policy.name={name!r} decides at every stop, which train.topology="
-            f"{config.train.topology!r} does not allow; use 'travelling', or one of {UNVERIFYING}"
+            f"{config.train.topology!r} does not allow; use 'travelling', or one of "
+            f"{preparation.FIXED}"
         )
     factory = policies.get(name)
     offered = {
@@ -149,7 +149,7 @@ def train(config, workdir, *, study=None, classifier=None, warmup=None, progress
     cycles = config.train.cycles
     mask = np.asarray(policy.mask(travelled.state, cycles))
     model = travelled.model
-    if config.train.deliver == "retrain" and config.policy.name not in UNVERIFYING:
+    if config.train.deliver == "retrain" and config.policy.name not in preparation.FIXED:
         model = _deliver(run, start, mask)
     checkpoints.save(workdir / "checkpoints", "final", model)
     return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))

@@ -277,7 +277,7 @@ def test_files_read_back(tmp_path, sizes):
         people = list(csv.DictReader(stream, delimiter="\t"))
     assert [person["group"] for person in people[:3]] == ["control", "control", "patient"]
     for file in ("manifest.csv", "participants.tsv"):
-        records, problems = manifest.read(tmp_path / file)
+        records, problems, _ = manifest.read(tmp_path / file)
         assert not problems
         assert [(r.centre, r.label, r.split, r.sex, r.age) for r in records] == [
             (row.centre, row.label, row.split, row.sex, row.age) for row in rows

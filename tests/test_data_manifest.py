@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from harmjax.data import bids, manifest, people, records
+from harmjax.data import bids, manifest, people, provenance, records
 
 HEADER = "Subject,Study,Group_bin,Path,Session,Sex,Age,Split"
 
@@ -19,12 +19,18 @@ def written(folder, *rows, header=HEADER, name="m.csv", encoding="utf-8"):
     return path
 
 
+def listing(path, **options):
+    """(records, problems) of a manifest."""
+    return manifest.read(path, **options)[:2]
+
+
 def test_every_column_arrives(tmp_path):
     path = written(tmp_path, "s1,Oslo,1,scans/a.nii.gz,2,female,61.5,val", "s2,Bern,0,/x/b.nii,,,,")
-    used, problems = manifest.read(path)
+    used, problems = listing(path)
     assert problems == ()
     assert used[0] == records.Record(
-        2, "s1", "2", "Oslo", 1, "verification", str(tmp_path / "scans/a.nii.gz"), "F", 61.5
+        *(2, "s1", "2", "Oslo", 1, "verification", str(tmp_path / "scans/a.nii.gz"), "F", 61.5),
+        **{"scope": "Oslo", "centre_from": "Study=Oslo", "label_from": "Group_bin=1"},
     )
     assert used[1][:8] == (3, "s2", "", "Bern", 0, "", "/x/b.nii", "")
     assert math.isnan(used[1].age)
@@ -35,7 +41,7 @@ def test_every_column_arrives(tmp_path):
 def test_separators_and_byte_order_marks(tmp_path, separator, encoding):
     header = "Subject,Study,Group_bin,Path".replace(",", separator)
     row = "s1,Zürich,HC,a.nii".replace(",", separator)
-    used, problems = manifest.read(written(tmp_path, row, header=header, encoding=encoding))
+    used, problems = listing(written(tmp_path, row, header=header, encoding=encoding))
     assert (used[0].centre, used[0].label, problems) == ("Zürich", 0, ())
 
 
@@ -49,25 +55,145 @@ def test_separators_and_byte_order_marks(tmp_path, separator, encoding):
         (",A,1,b.nii,,,,", "subject", "empty"),
         ("a;b,A,1,b.nii,,,,", "subject", "semicolon"),
         ("s2,A,1,,,,,", "path", "empty"),
-        ("s2,A,1,b.nii,,,old,", "age", "'old' is not a number"),
-        ("s2,A,1,b.nii,,,-9,", "age", "-9"),
         ("s2,A,1,b.nii,,,,holdout", "split", "'holdout': expected train, verification or test"),
         ("s2,A,1", "row", "3 cells under 8 column names"),
-        ("s1,A,1,b.nii,,,,", "subject", "same subject and session as row 2"),
-        ("s2,A,1,a.nii,,,,", "path", "same file as row 2"),
-        ("s1,A,1,b.nii,2,,,test", "split", "'test', but row 2 has the same subject in 'train'"),
+        ("s1,A,1,a.nii,,,,train", "subject", "says the same as row 2"),
     ],
 )
 def test_a_bad_row_is_a_problem_and_the_others_are_used(tmp_path, row, place, what):
     path = written(tmp_path, "s1,A,1,a.nii,,,,train", row, "s3,A,0,c.nii,,,,")
-    used, (problem,) = manifest.read(path)
+    used, (problem,) = listing(path)
     assert [r.subject for r in used] == ["s1", "s3"]
     assert (problem.row, problem.place) == (3, place)
     assert what in problem.what
 
 
+@pytest.mark.parametrize(
+    "row,place,what",
+    [
+        ("s1,A,1,b.nii,,,,", "subject", "the same subject and session as row {}"),
+        ("s1,A,0,a.nii,,,,", "subject", "the same subject and session as row {}"),
+        ("s2,A,1,a.nii,,,,", "path", "the same file as row {}"),
+        ("s2,A,1,x/../a.nii,,,,", "path", "the same file as row {}"),
+        ("s1,A,1,b.nii,2,,,test", "split", "but row {} has the same person in"),
+    ],
+)
+def test_of_rows_that_contradict_each_other_none_is_used(tmp_path, row, place, what):
+    (tmp_path / "x").mkdir()
+    lines = ("s1,A,1,a.nii,,,,train", row, "s3,A,0,c.nii,,,,")
+    for order in (lines, lines[1::-1] + lines[2:]):
+        used, problems = listing(written(tmp_path, *order))
+        assert [r.subject for r in used] == ["s3"]
+        assert [(p.row, p.place) for p in problems] == [(2, place), (3, place)]
+        assert what.format(3) in problems[0].what and what.format(2) in problems[1].what
+
+
+@pytest.mark.parametrize(
+    "header,match",
+    [
+        ("Subject,Site,Group,Diagnosis,Path", "'Group' and 'Diagnosis'.*data.columns.label"),
+        ("Subject,Site,Centre,Group,Path", "'Site' and 'Centre'.*data.columns.centre"),
+        ("Subject,Site,site,Group,Path", "'Site' and 'site'"),
+        ("Subject,Site,Group,Path,sex,Gender", "'sex' and 'Gender'.*data.columns.sex"),
+        ("Subject,participant_id,Site,Group,Path", "participant_id.*'Path'|participant_id.*"),
+    ],
+)
+def test_two_columns_that_could_be_meant_are_refused(tmp_path, header, match):
+    cells = ",".join("1" for _ in header.split(","))
+    with pytest.raises(records.ManifestError, match=match):
+        manifest.read(written(tmp_path, cells, header=header))
+
+
+def test_the_published_header_wins_over_other_words(tmp_path):
+    header = "Subject,Study,Site,Group_bin,group,Path"
+    found = manifest.read(written(tmp_path, "s,A,B,1,0,a.nii", header=header))
+    assert (found.records[0].centre, found.records[0].label) == ("A", 1)
+    assert found.notices[:2] == (
+        "columns: subject = 'Subject', centre = 'Study', label = 'Group_bin', path = 'Path'",
+        "labels: '1' patient (1)",
+    )
+
+
+def test_a_setting_decides_between_columns(tmp_path):
+    header = "Subject,Site,Group,Diagnosis,Path,sex,Gender"
+    columns = {"label": "Diagnosis", "sex": "none"}
+    found = manifest.read(written(tmp_path, "s,A,HC,PD,a,F,M", header=header), columns=columns)
+    assert (found.records[0].label, found.records[0].sex) == (1, "")
+    assert found.records[0].label_from == "Diagnosis=PD"
+
+
+def test_every_centre_may_number_its_own_people(tmp_path):
+    rows = ("001,A,1,a", "001,B,0,b", "002,B,0,c")
+    found = manifest.read(written(tmp_path, *rows, header="Subject,Study,Group_bin,Path"))
+    assert [(r.centre, r.subject, r.label) for r in found.records] == [
+        *(("A", "001", 1), ("B", "001", 0), ("B", "002", 0)),
+    ]
+    assert not found.problems and "1 subject ids occur at several centres (001)" in found.notices[2]
+    assert records.names(found.records) == ("A/001", "B/001", "002")
+    word = people.read(written(tmp_path, "B/001", "002", header="Subject"), found.records)
+    assert people.verdicts(found.records, drop=word).tolist() == [0, -1, -1]
+    with pytest.raises(records.ManifestError, match="'001' is 2 people; write 'A/001' or 'B/001'"):
+        people.read(written(tmp_path, "001", header="Subject"), found.records)
+
+
+def test_spellings_of_one_centre(tmp_path):
+    rows = ("a,Z\u00fcrich,1,a", "b,Zu\u0308rich,0,b", "c, Z\u00fcrich ,0,c")
+    rows += ("d,Bern  Nord,0,d", "e,Bern\u00a0Nord,0,e", "f,bern nord,1,f")
+    found = manifest.read(written(tmp_path, *rows, header="Subject,Study,Group_bin,Path"))
+    assert [r.centre for r in found.records] == [
+        *["Z\u00fcrich"] * 3,
+        *["Bern Nord"] * 2,
+        "bern nord",
+    ]
+    assert "'Bern Nord' and 'bern nord' are taken as different" in found.notices[2]
+
+
+@pytest.mark.parametrize(
+    "cell,years",
+    [
+        ("61.5", 61.5), ("61,5", 61.5), ("90+", 90), ("", None), ("n/a", None),
+        (">89", None), ("18-38", None), ("022Y", None), ("old", None), ("-9", None), ("1e3", None),
+        ("6_1", None), ("\u0666\u0661", None), ("nan", None), ("inf", None),
+    ],
+)  # fmt: skip
+def test_an_age_that_is_no_number_is_unknown_and_the_scan_is_used(tmp_path, cell, years):
+    found = manifest.read(written(tmp_path, f's,A,1,a.nii,,,"{cell}",'))
+    assert not found.problems
+    age = found.records[0].age
+    assert math.isnan(age) if years is None else age == years
+    told = [n for n in found.notices if "cells of age" in n]
+    assert told == (
+        [f"1 cells of age are taken as unknown: {cell!r} (row 2)"]
+        if years is None and cell not in ("", "n/a", "nan")
+        else []
+    )
+
+
+def test_scans_to_be_diagnosed_need_no_label(tmp_path):
+    rows = ("a,A,TBD,a.nii,,,,", "b,A,,b.nii,,,,", "c,,PD?,c.nii,,,,holdout")
+    used, problems = listing(written(tmp_path, *rows), labelled=False)
+    assert [r.label for r in used] == [-1, -1, -1] and not problems
+
+
+@pytest.mark.parametrize("words", [("AD", "MCI"), "('AD','MCI')", "['ad', 'mci']", "(AD, MCI)"])
+def test_several_words_for_disease(tmp_path, words):
+    rows = ("a,A,AD,a", "b,A,MCI,b", "c,A,CN,c")
+    path = written(tmp_path, *rows, header="Subject,Study,Group,Path")
+    used, problems = listing(path, columns={"positive": words})
+    assert ([r.label for r in used], problems) == ([1, 1, 0], ())
+
+
+def test_a_path_means_what_the_operating_system_opens(tmp_path):
+    (tmp_path / "studies/two/deep").mkdir(parents=True)
+    (tmp_path / "studies/two/a.nii").write_text("two")
+    (tmp_path / "a.nii").write_text("one")
+    (tmp_path / "link").symlink_to(tmp_path / "studies/two/deep")
+    (used,), _ = listing(written(tmp_path, "s,A,1,link/../a.nii,,,,"))
+    assert pathlib.Path(used.path).read_text() == "two"
+
+
 def test_sessions_of_one_subject_are_two_scans(tmp_path):
-    used, problems = manifest.read(written(tmp_path, "s1,A,1,a.nii,1,,,", "s1,A,1,b.nii,2,,,test"))
+    used, problems = listing(written(tmp_path, "s1,A,1,a.nii,1,,,", "s1,A,1,b.nii,2,,,test"))
     assert ([r.session for r in used], problems) == (["1", "2"], ())
 
 
@@ -103,7 +229,7 @@ def test_other_header_words(tmp_path):
         **{"subject": "ID", "centre": "Hospital", "label": "Dx", "sex": "Geschlecht"},
         **{"path": "Datei", "positive": ("MSA", "PD"), "negative": "HC"},
     }
-    (record,), problems = manifest.read(path, columns=columns)
+    (record,), problems = listing(path, columns=columns)
     assert (record.label, record.sex, record.centre, problems) == (1, "F", "Oslo", ())
 
 
@@ -124,20 +250,20 @@ def test_wrong_overrides_are_refused(tmp_path, columns, match):
     "sign,wanted", [(">0", [0, 1, 1]), (">=1", [0, 1, 1]), ("<2", [1, 1, 0]), (" <= 0 ", [1, 0, 0])]
 )
 def test_a_threshold_makes_the_label(tmp_path, sign, wanted):
-    rows = ("a,A,0,a", "b,A,1,b", "c,A,2.0,c", "d,A,high,d")
+    rows = ("a,A,0,a", "b,A,1,b", 'c,A,"2,0",c', "d,A,high,d")
     path = written(tmp_path, *rows, header="Subject,Study,num,Path")
-    used, (problem,) = manifest.read(path, columns={"label": "num", "positive": sign})
+    used, (problem,) = listing(path, columns={"label": "num", "positive": sign})
     assert [r.label for r in used] == wanted
     assert (problem.row, problem.place) == (5, "label")
 
 
 def test_features_need_no_path_and_may_be_missing(tmp_path):
-    rows = ("a,A,1,3,", "b,A,0,x,2", "c,A,0,1,inf")
+    rows = ('a,A,1,"3,5",', "b,A,0,x,2", "c,A,0,1,inf")
     path = written(tmp_path, *rows, header="Subject,Study,Group_bin,f1,f2")
-    used, (problem, infinite) = manifest.read(path, features=("f2", "f1"))
+    used, (problem, infinite) = listing(path, features=("f2", "f1"))
     assert (len(used), infinite.subject, infinite.place) == (1, "c", "f2")
     assert math.isnan(used[0].features[0])
-    assert (used[0].features[1], used[0].path) == (3.0, "")
+    assert (used[0].features[1], used[0].path) == (3.5, "")
     assert (problem.subject, problem.place) == ("b", "f1")
     with pytest.raises(records.ManifestError, match="no column 'f12'.*mean 'f2' or 'f1'"):
         manifest.read(path, features=("f12",))
@@ -167,41 +293,99 @@ def test_bids(tmp_path):
         header="participant_id\tsite\tgroup\tsex\tage",
         name="participants.tsv",
     )
-    used, problems = manifest.read(path)
+    used, problems = listing(path)
     assert [(r.subject, r.session, r.centre, r.label, r.sex) for r in used] == [
         ("sub-01", "", "Oslo", 0, "M"),
         ("02", "a", "Bern", 1, ""),
-        ("02", "b", "Bern", 1, ""),
     ]
-    assert used[2].path.endswith("run-1_T1w.nii.gz")
+    assert {r.scope for r in used} == {""}
     assert [(p.row, p.subject) for p in problems] == [
-        *((0, "02"), (0, "sub-09"), (4, "sub-03"), (5, "sub-04"), (6, "sub-05")),
+        *((0, "sub-09"), (3, "02"), (4, "sub-03"), (5, "sub-04"), (6, "sub-05")),
     ]
+    assert "sub-02_ses-b_run-2_T1w.nii.gz: set data.entities.run" in problems[1].what
+    used, problems = listing(path, entities={"run": "2"})
+    assert [pathlib.Path(r.path).name for r in used] == ["sub-02_ses-b_run-2_T1w.nii.gz"]
+    assert "no T1w file has the entities" in problems[1].what
 
 
 def test_a_bids_name_is_no_pattern(tmp_path):
     bids_folder(tmp_path, "sub-a/anat/sub-a_T1w.nii")
-    scans, problems = bids.scans(tmp_path, records.Record(2, "[a]", "", "A", 1))
+    scans, problems = bids.scans(tmp_path, [records.Record(2, "[a]", "", "A", 1)])
     assert (scans, problems[0].place) == ([], "participant_id")
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def participants(folder, *lines, header="participant_id\tsession_id\tsite\tgroup"):
+    text = [line.replace(" ", "\t") for line in lines]
+    return written(folder, *text, header=header, name="participants.tsv")
+
+
+def test_a_row_is_about_its_own_session(tmp_path):
+    files = ("01/ses-M00/anat/sub-01_ses-M00", "01/ses-M24/anat/sub-01_ses-M24")
+    bids_folder(tmp_path, *(f"sub-{f}_T1w.nii" for f in (*files, "02/ses-1/anat/sub-02_ses-1")))
+    path = participants(
+        tmp_path, "sub-01 ses-M24 A PD", "sub-01 M00 A HC", "sub-02 1 A PD", "sub-02 ses-01 A HC"
+    )
+    used, (problem,) = listing(path)
+    assert [(r.subject, r.session, r.label) for r in used] == [
+        *(("sub-01", "M00", 0), ("sub-01", "M24", 1), ("sub-02", "1", 1)),
+    ]
+    assert problem.row == 5 and "there is 1: write the session as its folder is" in problem.what
+
+
+@pytest.mark.parametrize(
+    "rows,words",
+    [
+        (("sub-01 M00 A PD", "sub-01 M00 A HC"), "rows 2, 3 of participants.tsv disagree"),
+        (("sub-01 n/a A PD", "sub-01 n/a A HC"), "rows 2, 3 of participants.tsv disagree"),
+        (("sub-01 M00 A PD", "sub-01 n/a A HC"), "rows 2, 3 of participants.tsv disagree"),
+        (("sub-01 M12 A PD",), "session 'M00' has no row in participants.tsv"),
+    ],
+)
+def test_a_session_without_its_own_row_is_not_guessed(tmp_path, rows, words):
+    bids_folder(tmp_path, "sub-01/ses-M00/anat/sub-01_ses-M00_T1w.nii")
+    used, problems = listing(participants(tmp_path, *rows))
+    assert used == () and words in problems[0].what
+
+
+def test_a_table_of_sessions_may_contradict(tmp_path):
+    bids_folder(tmp_path, *(f"sub-01/ses-{s}/anat/sub-01_ses-{s}_T1w.nii" for s in "ab"))
+    table = "session_id\tgroup\nses-a\tHC\nses-b\tPD\n"
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text(table)
+    path = participants(tmp_path, "sub-01 A HC", header="participant_id\tsite\tgroup")
+    (used,), (problem,) = listing(path)
+    assert used.session == "a"
+    assert "says group='PD' of session 'b', participants.tsv says 'group=HC'" in problem.what
+
+
+def test_derivatives_in_two_spaces_are_not_chosen_by_name(tmp_path):
+    names = [f"sub-01{space}_desc-preproc_T1w.nii.gz" for space in ("", "_space-MNI")]
+    bids_folder(tmp_path, *(f"sub-01/anat/{name}" for name in names))
+    path = participants(tmp_path, "sub-01 A HC", header="participant_id\tsite\tgroup")
+    used, (problem,) = listing(path)
+    assert used == () and "data.entities.space" in problem.what
+    assert all(name in problem.what for name in names)
+    for space, name in zip(("none", "MNI"), names, strict=True):
+        (used,), problems = listing(path, entities={"space": space})
+        assert (pathlib.Path(used.path).name, problems) == (name, ())
+
+
+def test_lost_zeros_are_named(tmp_path):
+    bids_folder(tmp_path, "sub-0050772/anat/sub-0050772_T1w.nii")
+    path = participants(tmp_path, "50772 A HC", header="participant_id\tsite\tgroup")
+    _, problems = listing(path)
+    assert "sub-0050772 differs by leading zeros" in problems[1].what
+
+
+def test_a_runs_manifest_can_be_trained_on(tmp_path):
     rows = ("s1,A,1,a.nii,x,M,61.5,train", "s2,B,0,b.nii,,,,test", "s3,B,9,c.nii,,,,")
-    used, problems = manifest.read(written(tmp_path, *rows))
-    failure = records.Problem(3, "s2", used[1].path, "truncated")
-    path = manifest.write(tmp_path / "run" / "manifest.csv", used, (*problems, failure))
-    again, left_out = manifest.read(path)
-    assert again == (used[0]._replace(row=2),)
+    used, problems = listing(written(tmp_path, *rows))
+    made = provenance.Made(used[:1], (provenance.Source("d", 1, 2),), (0,), ((used[1], "why: x"),))
+    path = provenance.write(tmp_path / "run" / "manifest.csv", made, problems)
+    again, left_out = listing(path)
+    origin = {"centre_from": "centre=A", "label_from": "label=1"}
+    assert again == (used[0]._replace(row=2, **origin),)
     assert [(p.subject, p.place) for p in left_out] == [("s2", "left_out"), ("s3", "left_out")]
-    assert left_out[0].what == f"{used[1].path}: truncated"
-    assert path.read_text().splitlines()[0] == ",".join(manifest.WRITTEN)
-
-
-def test_one_bad_session_leaves_the_other_in_the_written_manifest(tmp_path):
-    pair = [records.Record(2, "a", s, "A", 1, "train", f"/{s}.nii") for s in "12"]
-    path = manifest.write(tmp_path / "m.csv", pair, [records.Problem(2, "a", "/2.nii", "NaN")])
-    (kept,), _ = manifest.read(path)
-    assert kept.session == "1"
+    assert left_out[0].what == "why: x" and left_out[1].what.startswith("label: '9' is no known")
 
 
 CELL = strategies.one_of(
@@ -221,11 +405,11 @@ def test_any_text_is_read_or_refused_by_name(header, lines):
         path = pathlib.Path(folder) / "m.csv"
         path.write_text("\n".join((header, *lines)), encoding="utf-8", errors="replace")
         try:
-            used, problems = manifest.read(path)
+            used, problems = listing(path)
         except records.ManifestError as error:
             assert str(path) in str(error)
             return
-    assert len({(r.subject, r.session) for r in used}) == len(used)
+    assert len({records.key(r) for r in used}) == len(used)
     for r in used:
         assert r.label in (0, 1) and r.centre and r.subject and r.split in ("", *records.SPLITS)
     assert all(p.what and p.place for p in problems)
@@ -252,8 +436,10 @@ SCANS = tuple(
 def test_a_persons_word(tmp_path):
     path = written(tmp_path, "ann", header="Subject")
     keep = people.read(path, SCANS)
-    assert keep == {("ann", "1"), ("ann", "2")}
+    assert keep == {("", "ann", "1"), ("", "ann", "2")}
     drop = people.read(written(tmp_path, "bob,", "ann,2", header="Subject,Session"), SCANS)
+    named = people.read(written(tmp_path, "bob", "ann_ses-2", header="Subject"), SCANS)
+    assert named == drop
     assert people.verdicts(SCANS, drop=drop).tolist() == [0, -1, -1]
     assert people.verdicts(SCANS, keep=keep).tolist() == [1, 1, 0]
     assert people.read("", SCANS) == frozenset()

@@ -79,7 +79,7 @@ def test_only_training_patients_are_looked_at():
 
 
 def test_four_hospitals():
-    scans, problems = tabular.heart()
+    scans, problems, _ = tabular.heart()
     assert problems == ()
     centres = {c: sum(r.centre == c for r in scans) for c in {r.centre for r in scans}}
     assert centres == {"Cleveland": 303, "Hungary": 294, "LongBeachVA": 200, "Switzerland": 123}

@@ -127,16 +127,17 @@ def test_heart_data_of_four_hospitals(tmp_path):
     config.train.cycles, config.report = 12, False
     outcome = training.train(config, tmp_path / "run", progress=False)
     assert outcome.metrics.auroc >= 0.85
-    rows, left_out = prediction.predict(
+    rows, left_out, _ = prediction.predict(
         _with_config(tmp_path / "run", config), "harmjax/files/heart_disease_4_hospitals.csv"
     )
     assert len(rows) == 920 and not left_out
     truth = {row["Subject"]: int(row["num"] != "0") for row in replay.read(
         "harmjax/files/heart_disease_4_hospitals.csv"
     )}  # fmt: skip
-    correct = np.mean([(row[3] > 0.5) == truth[row[0]] for row in rows])
+    correct = np.mean([(row[4] > 0.5) == truth[row[0]] for row in rows])
     assert correct > 0.8
-    overall = [r for r in evaluation.evaluate(tmp_path / "run", "test", tmp_path) if r[3] == "all"]
+    found = evaluation.evaluate(tmp_path / "run", "test")
+    overall = [r for r in found.rows if r[3] == "all"]
     final = dict(zip(evaluation.HEADER, overall[-1], strict=True))
     assert final["model"] == "final" and final["auroc"] == outcome.metrics.auroc
 

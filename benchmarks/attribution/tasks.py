@@ -41,7 +41,7 @@ def cancer(seed):
 
 def heart(seed):
     """Heart disease at four hospitals, each of which is a centre."""
-    scans = splits.assign(tabular.heart()[0], (0.6, 0.2, 0.2), seed=seed)
+    scans = splits.assign(tabular.heart().records, (0.6, 0.2, 0.2), seed=seed)
     cohort, _ = tabular.load(scans, names=tabular.HEART_FEATURES, missing=tabular.HEART_MISSING)
     cohort, _ = tabular.prepare(
         cohort, names=tabular.HEART_FEATURES, categorical=tabular.HEART_CATEGORICAL

@@ -1,9 +1,11 @@
 """The cells of one row of a manifest: text to values, or the defect in words."""
 
+import ast
 import math
 import operator
 import os
 import re
+from typing import NamedTuple
 
 from harmjax.data import records
 
@@ -16,6 +18,7 @@ SPLIT_WORDS = {
 }
 SEX_WORDS = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"}
 UNKNOWN = frozenset({"", "n/a", "na", "nan", "?", "none", "null"})
+NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 THRESHOLD = re.compile(r"\s*([<>]=?)\s*(-?\d+(?:\.\d+)?)\s*")
 COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
@@ -24,11 +27,19 @@ class Defect(Exception):
     """A row that cannot be used: (place, what)."""
 
 
+class Row(NamedTuple):
+    """What one row of a manifest says."""
+
+    record: records.Record  # without path and features
+    unread: tuple[tuple[str, str], ...]  # (place, cell) of what nobody needs and was not understood
+
+
 def meaning(positive, negative):
     """Returns a function from the text of a label cell to 0 or 1, raising Defect for others.
 
     Args:
-        positive: word or words for disease, a threshold such as '>0', or None for `DISEASE`.
+        positive: word or words for disease, also as text such as "('AD', 'MCI')", a threshold such
+            as '>0', or None for `DISEASE`.
         negative: word or words for controls, or None for `CONTROL`; unused with a threshold.
 
     Raises:
@@ -50,7 +61,7 @@ def meaning(positive, negative):
         )
 
     def known(cell):
-        (word,) = _words(cell)
+        word = _word(cell)
         if word in disease or word in control:
             return int(word in disease)
         raise Defect(
@@ -62,16 +73,27 @@ def meaning(positive, negative):
 
 
 def _words(value):
+    if isinstance(value, str) and re.fullmatch(r"\s*[(\[].*[)\]]\s*", value):
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            value = [word.strip(" '\"") for word in value.strip(" ()[]").split(",")]
     several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    return frozenset(re.sub(r"\.0+$", "", str(word).strip().casefold()) for word in several)
+    return frozenset(map(_word, several))
 
 
-def record(line, row, meaning, labelled=True):
-    """Returns the `records.Record` of one row, without path and features.
+def _word(value):
+    """A label as it is compared: NFC, without case, '1.0' like '1'."""
+    return re.sub(r"\.0+$", "", records.tidy(str(value)).casefold())
+
+
+def record(line, row, columns, meaning, labelled=True):
+    """Returns the `Row` of one line of a manifest.
 
     Args:
         line: line in the manifest.
         row: {column: text}; subject, and if `labelled` centre and label, are needed.
+        columns: {column: its name in the header}, for the record's provenance.
         meaning: from the label's text to 0 or 1.
         labelled: whether a centre and a label are needed; '' and -1 stand for none.
 
@@ -81,55 +103,73 @@ def record(line, row, meaning, labelled=True):
     if row.get("left_out"):
         raise Defect("left_out", row["left_out"])
     subject = _name("subject", row["subject"])
-    centre = _name("centre", row["centre"]) if labelled else row.get("centre", "")
-    label = row.get("label", "")
-    if label.casefold() in UNKNOWN - {"none"}:
-        if labelled:
-            raise Defect("label", "empty: fill in the diagnosis, or delete the row")
-        label = ""
-    split = row.get("split", "").casefold()
-    split = "" if split in UNKNOWN else split
-    if split and split not in SPLIT_WORDS:
-        raise Defect("split", f"{split!r}: expected train, verification or test")
-    sex = row.get("sex", "")
+    centre = records.tidy(row.get("centre", ""))
+    if labelled:
+        _name("centre", centre)
+    age, sex = _age(row.get("age", "")), row.get("sex", "")
     sex = "" if sex.casefold() in UNKNOWN else SEX_WORDS.get(sex.casefold(), sex)
-    age = row.get("age", "")
-    if age.casefold() in UNKNOWN:
-        age = math.nan
-    else:
-        age = number("age", age.rstrip("+").replace(",", "."), "years, or empty if unknown")
-        if not 0 <= age <= 130:
-            raise Defect("age", f"{age:g}: expected years, or empty if unknown")
-    session = row.get("session", "")
-    return records.Record(
+    session = records.tidy(row.get("session", ""))
+    found = records.Record(
         row=line,
         subject=subject,
         session="" if session.casefold() == "n/a" else session,
         centre=centre,
-        label=meaning(label) if label else -1,
-        split=SPLIT_WORDS.get(split, ""),
+        label=_label(row.get("label", ""), meaning, labelled),
+        split=_split(row.get("split", "")) if labelled else "",
         sex=sex,
-        age=age,
+        age=math.nan if age is None else age,
+        centre_from=f"{columns['centre']}={row['centre']}" if "centre" in columns else "",
+        label_from=f"{columns['label']}={row['label']}" if "label" in columns else "",
     )
+    return Row(found, (("age", row["age"]),) if age is None else ())
+
+
+def _label(cell, meaning, labelled):
+    if not labelled:
+        return -1
+    if cell.casefold() in UNKNOWN - {"none"}:
+        raise Defect("label", "empty: fill in the diagnosis, or delete the row")
+    return meaning(cell)
+
+
+def _split(cell):
+    word = cell.casefold()
+    if word in UNKNOWN:
+        return ""
+    if word not in SPLIT_WORDS:
+        raise Defect("split", f"{word!r}: expected train, verification or test")
+    return SPLIT_WORDS[word]
+
+
+def _age(cell):
+    """Returns years, NaN for an empty cell, or None where the cell is no age."""
+    if cell.casefold() in UNKNOWN:
+        return math.nan
+    years = _float(cell.rstrip("+"))
+    return years if 0 <= years <= 130 else None
 
 
 def _name(place, cell):
-    if cell.casefold() in ("", "n/a"):
+    name = records.tidy(cell)
+    if name.casefold() in ("", "n/a"):
         raise Defect(place, f"empty: name the {place}, or delete the row")
-    if ";" in cell or not cell.isprintable():
+    if ";" in name or not name.isprintable():
         raise Defect(place, f"{cell!r} holds a semicolon or an unprintable character: rename it")
-    return cell
+    return name
 
 
 def number(place, cell, expected):
-    """Returns the finite number a cell holds; raises Defect otherwise."""
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    """Returns the finite number a cell holds, with a point or a comma; raises Defect otherwise."""
+    value = _float(cell)
     if not math.isfinite(value):
         raise Defect(place, f"{cell!r} is not a number: expected {expected}")
     return value
+
+
+def _float(cell):
+    """Returns a number as tables write it, with a decimal point or comma; NaN for anything else."""
+    text = cell.strip()
+    return float(text.replace(",", ".")) if NUMBER.fullmatch(text) else math.nan
 
 
 def features(row, names, places):
@@ -143,9 +183,12 @@ def features(row, names, places):
 
 
 def location(folder, cell):
-    """Returns the absolute path a cell names, starting from the manifest's folder."""
+    """Returns the absolute path a cell names, starting from the manifest's folder.
+
+    '..' stays in it, because after a linked folder it means what the operating system makes of it.
+    """
     if cell.casefold() in ("", "n/a"):
         raise Defect("path", "empty: name the scan's file, or delete the row")
     if "\0" in cell:
         raise Defect("path", f"{cell!r} is no file name: correct it")
-    return os.path.normpath(folder / os.path.expanduser(cell))
+    return str(folder / os.path.expanduser(cell))

@@ -19,7 +19,7 @@ class Findings(NamedTuple):
     text: str  # counts, problems and warnings as aligned text; '' lines separate them
 
 
-def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICATION):
+def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICATION, notices=()):
     """Returns the `Findings` about the scans that are left.
 
     Args:
@@ -29,6 +29,7 @@ def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICA
             noticed only with them.
         strict: whether any problem refuses the cohort as a whole.
         fewest: verification scans per class below which a warning is due.
+        notices: how the data were read, in words.
 
     Raises:
         ManifestError: with the text, if a class has no training scan, or if `strict` and there is
@@ -41,7 +42,7 @@ def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICA
     counts = collections.Counter((r.split, r.label) for r in scans)
     problems = (*problems, *_centres(scans, listed))
     warnings = tuple(_warnings(counts, fewest))
-    parts = [summary(scans)]
+    parts = [*(["\n".join(notices)] if notices else []), summary(scans)]
     if problems:
         parts.append(f"{len(problems)} left out:\n{table(problems)}")
     parts += [f"warning: {text}" for text in warnings]

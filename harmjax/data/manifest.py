@@ -1,71 +1,85 @@
 """Manifests: who was scanned where, with which diagnosis, and where the file lies.
 
 Two layouts are read, told apart by their header: one CSV row per scan (`Subject, Study, Group_bin,
-Path`, optional `Session, Sex, Age, Split`), and the `participants.tsv` of a BIDS folder.
+Path`, optional `Session, Sex, Age, Split`), and the `participants.tsv` of a BIDS folder, with a row
+per person or per person and session.
 """
 
-import csv
-import io
-import math
+import collections
 import os
 import pathlib
+import unicodedata
+from typing import NamedTuple
 
-from harmjax.data import bids, cells, records
+from harmjax.data import bids, cells, records, sheet
 
-# Words looked for in the header, first match wins, upper and lower case alike.
+# Words looked for in the header, upper and lower case alike; two that fit are an error.
 CSV_COLUMNS = {
     "subject": ("subject",),
-    "session": ("session",),
+    "session": ("session", "session_id"),
     "centre": ("study", "centre", "center", "site"),
-    "label": ("group_bin", "label", "group"),
+    "label": ("group_bin", "label", "group", "diagnosis"),
     "path": ("path",),
     "sex": ("sex", "gender"),
     "age": ("age",),
     "split": ("split",),
     "left_out": ("left_out",),
 }
-BIDS_COLUMNS = CSV_COLUMNS | {
-    "subject": ("participant_id",),
-    "centre": ("site", "centre", "center", "study"),
-    "label": ("group", "diagnosis", "group_bin", "label"),
-    "path": (),
-    "session": (),
+BIDS_COLUMNS = CSV_COLUMNS | {"subject": ("participant_id",), "path": ()}
+# The published manifest's header, to the letter, wins over other words.
+EXACT = {
+    **{"subject": "Subject", "centre": "Study", "label": "Group_bin", "path": "Path"},
+    **{"session": "Session", "sex": "Sex", "age": "Age", "split": "Split"},
 }
-WRITTEN = ("subject", "session", "centre", "label", "split", "path", "sex", "age", "left_out")
+OPTIONAL = ("session", "sex", "age", "split", "left_out")
+NO_COLUMN = "none"  # what a setting says of a column that shall not be read
+CLASSES = ("control", "patient")
 
 
-def read(path, *, columns=None, features=(), labelled=True):
-    """Returns (records, problems): the rows that can be used, and what is wrong with the others.
+class Listing(NamedTuple):
+    """What a manifest says."""
+
+    records: tuple[records.Record, ...]  # rows, or sessions of rows, that can be used
+    problems: tuple[records.Problem, ...]  # what is wrong with the others
+    notices: tuple[str, ...]  # how it was read: columns, labels, and what a person should know
+
+
+def read(path, *, columns=None, features=(), labelled=True, entities=None):
+    """Returns the `Listing` of a manifest.
+
+    Nothing ambiguous is resolved by order: rows that contradict each other are all left out.
 
     Args:
         path: a CSV or TSV file in UTF-8. Relative scan paths start from its folder.
         columns: header words that differ from the layout's, such as {'centre': 'Hospital'}, for
-            subject, session, centre, label, path, sex, age and split; also what the label
-            column's values mean: 'positive' and 'negative', each a word or several, or 'positive'
-            as a threshold such as '>0'.
+            subject, session, centre, label, path, sex, age and split, 'none' for a column that
+            shall not be read; also what the label column's values mean: 'positive' and
+            'negative', each a word or several, or 'positive' as a threshold such as '>0'.
         features: feature columns of tabular data, in order; then no path is needed.
         labelled: whether centre and label are needed; without them, for scans to be diagnosed,
             centre is '' and label -1 where the manifest has none.
+        entities: of BIDS file names, see `bids.scans`.
 
     Raises:
         records.ManifestError: naming the file and the remedy, where it cannot be read at all: no
-            such file, not UTF-8, no rows, a needed column missing or named twice.
+            such file, not UTF-8, no rows, a needed column missing, or two that could be meant.
 
     >>> import tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "m.csv"
     >>> _ = file.write_text("Subject,Study,Group_bin,Path\\na,A,1,a.nii\\nb,A,sick,b.nii\\n")
-    >>> used, problems = read(file)
-    >>> [r.subject for r in used], problems[0].what
+    >>> found = read(file)
+    >>> [r.subject for r in found.records], found.problems[0].what
     (['a'], "'sick' is no known group: set data.columns.positive and .negative to your words")
     """
     path = pathlib.Path(path).expanduser().absolute()
-    header, rows = table(path)
+    header, rows = sheet.read(path)
     columns = dict(columns or {})
     meaning = cells.meaning(columns.pop("positive", None), columns.pop("negative", None))
-    is_bids = "participant_id" in header and "subject" not in columns
+    is_bids = _is_bids(path, header, columns, features)
     place = _places(path, header, columns, tuple(features), is_bids, labelled)
     feature_places = [_place(path, header, name, "feature") for name in features]
-    found, problems = [], []
+    chosen = {name: header[at] for name, at in place.items()}
+    found, problems, unread = [], [], []
     for line, row in rows:
         named = {name: row[at].strip() for name, at in place.items() if at < len(row)}
         try:
@@ -74,95 +88,42 @@ def read(path, *, columns=None, features=(), labelled=True):
                     f"{len(row)} cells under {len(header)} column names: add or remove separators"
                 )
                 raise cells.Defect("row", what)
-            record = cells.record(line, named, meaning, labelled)
+            one = cells.record(line, named, chosen, meaning, labelled)
+            record = one.record
             if features:
                 values = cells.features(row, features, feature_places)
-                found.append(record._replace(features=values))
-            elif is_bids:
-                scans, repeated = bids.scans(path.parent, record)
-                found += scans
-                problems += repeated
-            else:
-                found.append(record._replace(path=cells.location(path.parent, named["path"])))
+                record = record._replace(features=values)
+            elif not is_bids:
+                record = record._replace(path=cells.location(path.parent, named["path"]))
+            elif {"/", os.sep} & set(record.subject):
+                raise cells.Defect("subject", f"{record.subject!r} holds a slash: rename it")
+            # A manifest's centres number their own people; the ids of a BIDS table are global.
+            found.append(record if is_bids else record._replace(scope=record.centre))
+            unread += [(line, *cell) for cell in one.unread]
         except cells.Defect as defect:
             problems.append(records.Problem(line, named.get("subject", ""), *defect.args))
     if is_bids and not features:
+        label = (chosen.get("label"), meaning) if labelled else None
+        found, unclear = bids.scans(path.parent, found, entities, label=label)
+        problems += unclear
         problems += bids.unlisted(path.parent, {row[place["subject"]] for _, row in rows if row})
-    found, repeated = _unique(found)
-    return tuple(found), tuple(sorted(problems + repeated))
+    found, contradicted = _unique(found)
+    notices = [*_chosen(chosen, found, labelled), *_unread(unread), *_names(found)]
+    return Listing(tuple(found), tuple(sorted(problems + contradicted)), tuple(notices))
 
 
-def write(path, used, problems=()):
-    """Returns the path of the manifest of the samples as used, with those left out and why.
-
-    `read` reads it back: rows with a reason under `left_out` become problems again.
-
-    Args:
-        path: the CSV to write, in one step.
-        used: records, also those that a problem concerns.
-        problems: problems; the ones about a row mark it, or add it where no record has it.
-    """
-    path = pathlib.Path(path)
-    paths = {r.path for r in used}
-    reasons = {}
-    for p in problems:
-        if p.row:
-            # A BIDS row has a record per session: a file's defect concerns only its own.
-            concerned = (p.row, p.subject, p.place if p.place in paths else "")
-            reasons.setdefault(concerned, []).append(f"{p.place}: {p.what}")
-    content = io.StringIO()
-    rows = csv.writer(content, lineterminator="\n")
-    rows.writerow(WRITTEN)
-    for r in used:
-        concerned = ((r.row, r.subject, ""), (r.row, r.subject, r.path))
-        reason = "; ".join(what for key in concerned for what in reasons.pop(key, ()))
-        age = "" if math.isnan(r.age) else f"{r.age:g}"
-        rows.writerow(
-            (r.subject, r.session, r.centre, r.label, r.split, r.path, r.sex, age, reason)
-        )
-    for (_, subject, _), what in sorted(reasons.items()):
-        rows.writerow((subject, "", "", "", "", "", "", "", "; ".join(what)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(content.getvalue(), encoding="utf-8")
-    os.replace(part, path)
-    return path
-
-
-def table(path):
-    """Returns (header, [(line, cells), ...]) of a CSV or TSV file; empty lines are skipped.
-
-    Raises:
-        records.ManifestError: naming the file and the remedy.
-    """
-    if not path.is_file():
-        raise records.ManifestError(f"{path}: no such file; set data.manifest to your manifest")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise records.ManifestError(f"{path}: {error.strerror}; make the file readable") from None
-    except UnicodeDecodeError as error:
-        raise records.ManifestError(
-            f"{path}: byte {error.start} is not UTF-8; save the file as 'CSV UTF-8'"
-        ) from None
-    first = text.lstrip().split("\n", 1)[0]
-    delimiter = max("\t;,", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows, line = [], 1
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise records.ManifestError(f"{path}: row {line}: {error}; save it as plain CSV") from None
-    if len(rows) < 2:
-        raise records.ManifestError(f"{path}: no rows under a header; expected one per scan")
-    header = [cell.strip() for cell in rows[0][1]]
-    for name in header:
-        if name and header.count(name) > 1:
-            raise records.ManifestError(f"{path}: column {name!r} appears twice; rename one")
-    return header, rows[1:]
+def _is_bids(path, header, columns, features):
+    if "participant_id" not in header or "subject" in columns:
+        return False
+    lowered = [name.casefold() for name in header]
+    for words in () if features else (CSV_COLUMNS["path"], CSV_COLUMNS["subject"]):
+        for word in set(words) & set(lowered):
+            raise records.ManifestError(
+                f"{path}: 'participant_id' is of a BIDS table, {header[lowered.index(word)]!r} of "
+                "a list of files; set data.columns.subject to the column of the subjects to read "
+                "the files that are listed, or take the other column out"
+            )
+    return True
 
 
 def _places(path, header, columns, features, is_bids, labelled):
@@ -173,12 +134,14 @@ def _places(path, header, columns, features, is_bids, labelled):
             known = (*layout, "positive", "negative")
             hint = records.suggestion(name, known)
             raise records.ManifestError(f"data.columns.{name}: known are {', '.join(known)}{hint}")
-        place[name] = _place(path, header, word, f"data.columns.{name}")
-    lowered = [name.casefold() for name in header]
+        if not (name in OPTIONAL and word == NO_COLUMN and word not in header):
+            place[name] = _place(path, header, word, f"data.columns.{name}")
     for name, words in layout.items():
-        match = next((lowered.index(word) for word in words if word in lowered), None)
-        if match is not None:
-            place.setdefault(name, match)
+        if name not in columns:
+            exact = (EXACT[name],) if name in EXACT and words else ()
+            setting = f"data.columns.{name}"
+            match = sheet.column(path, header, words, f"the {name}", setting, exact)
+            place |= {} if match is None else {name: match}
     needed = ["subject", "centre", "label"] if labelled else ["subject"]
     needed += [] if is_bids or features else ["path"]
     for name in needed:
@@ -203,24 +166,86 @@ def _place(path, header, word, what):
 
 
 def _unique(found):
-    """Returns the records without repetitions, and a problem for each one dropped."""
-    kept, problems, rows, files, splits = [], [], {}, {}, {}
+    """Returns the records that nothing contradicts, and a problem for each other one.
+
+    Of rows that say the same, the first is kept.
+    """
+    problems = {}
+
+    def against(r, other, place, what):
+        problems.setdefault(records.key(r) + (r.row,), _problem(r, other, place, what))
+
+    by_key, by_file, by_person = (collections.defaultdict(list) for _ in range(3))
     for r in found:
-        scan = (r.subject, r.session)
-        split = splits.setdefault(r.subject, (r.split, r.row)) if r.split else ("", 0)
-        if scan in rows:
-            what = f"the same subject and session as row {rows[scan]}: delete one, or name sessions"
-            problems.append(records.Problem(r.row, r.subject, "subject", what))
-        elif r.path and r.path in files:
-            what = f"the same file as row {files[r.path]}: correct one of them"
-            problems.append(records.Problem(r.row, r.subject, "path", what))
-        elif r.split != split[0]:
-            what = (
-                f"{r.split!r}, but row {split[1]} has the same subject in {split[0]!r}: choose one"
-            )
-            problems.append(records.Problem(r.row, r.subject, "split", what))
-        else:
-            rows[scan] = r.row
-            files[r.path] = r.row
-            kept.append(r)
-    return kept, problems
+        same = by_key[records.key(r)]
+        if same and _same(same[0], r):
+            against(r, same[0], "subject", "says the same as row {}: delete one")
+            continue
+        same.append(r)
+    for several in by_key.values():
+        for r in several:
+            by_person[records.person(r)].append(r)
+            if r.path:
+                by_file[os.path.realpath(r.path)].append(r)
+    for place, groups, what in (
+        ("subject", by_key, "the same subject and session as row {}: delete one, or name sessions"),
+        ("path", by_file, "the same file as row {}: correct one of them"),
+    ):
+        for several in groups.values():
+            for r in several if len(several) > 1 else ():
+                other = next(o for o in several if o is not r)
+                against(r, other, place, what)
+    for several in by_person.values():
+        splits = {r.split for r in several if r.split}
+        for r in several if len(splits) > 1 else ():
+            other = next(o for o in several if o.split not in ("", r.split))
+            what = f"{r.split!r}, but row {{}} has the same person in {other.split!r}: choose one"
+            against(r, other, "split", what)
+    kept = [r for r in found if records.key(r) + (r.row,) not in problems]
+    return kept, list(problems.values())
+
+
+def _problem(r, other, place, what):
+    return records.Problem(r.row, r.subject, place, what.format(other.row))
+
+
+def _same(one, other):
+    """Whether two rows say the same; unknown numbers are NaN, which equals nothing."""
+    return repr(one._replace(row=0)) == repr(other._replace(row=0))
+
+
+def _chosen(chosen, found, labelled):
+    """How columns and labels were read, in words."""
+    columns = [f"{name} = {word!r}" for name, word in chosen.items() if name != "left_out"]
+    yield f"columns: {', '.join(columns)}"
+    counts = collections.Counter((r.label_from.partition("=")[2], r.label) for r in found)
+    if labelled and counts:
+        read = [f"{word!r} {CLASSES[label]} ({n})" for (word, label), n in sorted(counts.items())]
+        yield f"labels: {records.listed(read, 12)}"
+
+
+def _unread(cells):
+    for place in sorted({place for _, place, _ in cells}):
+        some = [f"{cell!r} (row {line})" for line, other, cell in cells if other == place]
+        yield f"{len(some)} cells of {place} are taken as unknown: {records.listed(some)}"
+
+
+def _names(found):
+    """What is suspicious about the names of centres and subjects."""
+    centres = collections.defaultdict(set)
+    for r in found:
+        plain = unicodedata.normalize("NFKD", r.centre).casefold()
+        centres["".join(c for c in plain if c.isalnum())].add(r.centre)
+    for several in centres.values():
+        if len(several) > 1:
+            names = " and ".join(map(repr, sorted(several)))
+            yield f"the centres {names} are taken as different; correct them if they are one"
+    scopes = collections.defaultdict(set)
+    for r in found:
+        scopes[r.subject].add(r.scope)
+    repeated = sorted(subject for subject, several in scopes.items() if len(several) > 1)
+    if repeated:
+        yield (
+            f"{len(repeated)} subject ids occur at several centres ({records.listed(repeated)}): "
+            "they are taken as different people and called centre/subject"
+        )

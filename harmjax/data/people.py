@@ -1,59 +1,76 @@
 """A person's word: subjects to keep or to drop, whatever quality control says."""
 
+import collections
 import pathlib
 
 import numpy as np
 
-from harmjax.data import manifest, records
+from harmjax.data import records, sheet
 
 KEEP, OPEN, DROP = 1, 0, -1
 
 
-def read(path, scans):
-    """Returns the (subject, session) pairs that a CSV names, a frozenset; empty for path ''.
+def read(path, scans, setting="data.drop"):
+    """Returns the keys (see `records.key`) of the scans that a CSV names, a frozenset.
 
     Args:
-        path: a CSV with a column `Subject` (or `participant_id`) and, optionally, `Session`; a row
-            without a session means all of the subject's scans. '' means that nobody decided.
+        path: a CSV with a column `Subject` (or `participant_id`) and, optionally, `Session`. A
+            subject is named as in the manifest, as 'centre/subject' where ids repeat between
+            centres, or as tables of a run name a scan; a row without a session means all of the
+            subject's scans. '' means that nobody decided.
         scans: records that the rows may name.
+        setting: that names the file, for errors.
 
     Raises:
         records.ManifestError: naming file, row and nearest names, for a subject or session that
-            the records do not have, or a file that cannot be read.
+            the records do not have or that several people have, or a file that cannot be read.
     """
     if not path:
         return frozenset()
     path = pathlib.Path(path).expanduser().absolute()
-    header, rows = manifest.table(path)
-    lowered = [name.casefold() for name in header]
-    subject_at = next(
-        (lowered.index(word) for word in ("subject", "participant_id") if word in lowered), None
-    )
+    header, rows = sheet.read(path, setting)
+    subject_at = sheet.column(path, header, ("subject", "participant_id"), "the subject")
     if subject_at is None:
         raise records.ManifestError(
             f"{path}: no column 'Subject'{records.suggestion('Subject', header)}; name the column "
             f"of the subjects so; found: {', '.join(header)}"
         )
-    session_at = lowered.index("session") if "session" in lowered else None
-    sessions = {}
-    for r in scans:
-        sessions.setdefault(r.subject, []).append(r.session)
+    session_at = sheet.column(path, header, ("session", "session_id"), "the session")
+    known = _named(scans)
     named = set()
     for line, row in rows:
-        cell = dict(enumerate(text.strip() for text in row))
-        subject, session = cell.get(subject_at, ""), cell.get(session_at, "")
-        if subject not in sessions:
-            hint = records.suggestion(subject, sessions)
+        cell = dict(enumerate(map(records.tidy, row)))
+        subject = cell.get(subject_at, "")
+        session = cell.get(session_at, "").removeprefix("ses-")
+        meant = known.get(subject, ())
+        if not meant:
+            hint = records.suggestion(subject, known)
             raise records.ManifestError(
                 f"{path}: row {line}: no subject {subject!r} in the manifest{hint}; correct the row"
             )
-        if session and session not in sessions[subject]:
+        if len({records.person(r) for r in meant}) > 1:
+            several = sorted({f"{r.centre}/{r.subject}" for r in meant})
+            raise records.ManifestError(
+                f"{path}: row {line}: {subject!r} is {len(several)} people; write "
+                f"{' or '.join(map(repr, several[:4]))}"
+            )
+        chosen = [r for r in meant if r.session.removeprefix("ses-") == session or not session]
+        if not chosen:
             raise records.ManifestError(
                 f"{path}: row {line}: subject {subject!r} has no session {session!r}; known are "
-                f"{', '.join(map(repr, sessions[subject]))}"
+                f"{', '.join(repr(r.session) for r in meant)}"
             )
-        named |= {(subject, session)} if session else {(subject, s) for s in sessions[subject]}
+        named |= {records.key(r) for r in chosen}
     return frozenset(named)
+
+
+def _named(scans):
+    """Returns {what a row may say: the scans it means}."""
+    known = collections.defaultdict(list)
+    for r, name in zip(scans, records.names(scans), strict=True):
+        for word in {r.subject, f"{r.centre}/{r.subject}", name}:
+            known[word].append(r)
+    return known
 
 
 def verdicts(scans, keep=frozenset(), drop=frozenset()):
@@ -61,19 +78,19 @@ def verdicts(scans, keep=frozenset(), drop=frozenset()):
 
     Args:
         scans: records, in the order of the result.
-        keep: (subject, session) pairs from `read`.
-        drop: (subject, session) pairs from `read`.
+        keep: keys from `read`.
+        drop: keys from `read`.
 
     Raises:
         records.ManifestError: naming the scans that both lists hold.
 
-    >>> verdicts([records.Record(2, "a", "", "A", 0)], drop={("a", "")}).tolist()
+    >>> verdicts([records.Record(2, "a", "", "A", 0)], drop={("", "a", "")}).tolist()
     [-1]
     """
-    both = sorted(subject for subject, _ in set(keep) & set(drop))
+    both = sorted(subject for _, subject, _ in set(keep) & set(drop))
     if both:
         raise records.ManifestError(
             f"both kept and dropped: {', '.join(both)}; take them out of one of the two lists"
         )
     word = {**dict.fromkeys(keep, KEEP), **dict.fromkeys(drop, DROP)}
-    return np.array([word.get((r.subject, r.session), OPEN) for r in scans], np.int8)
+    return np.array([word.get(records.key(r), OPEN) for r in scans], np.int8)

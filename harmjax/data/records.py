@@ -1,7 +1,11 @@
 """What is known about one scan or one patient, and what is wrong with one."""
 
+import collections
 import difflib
+import re
+import unicodedata
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SPLITS = ("train", "verification", "test")
@@ -20,6 +24,9 @@ class Record(NamedTuple):
     sex: str = ""  # M, F, another word of the manifest, or '' if unknown
     age: float = float("nan")  # years, NaN if unknown
     features: tuple[float, ...] = ()  # tabular data, NaN where missing; () for images
+    scope: str = ""  # the centre where it numbers its own people, '' where ids are global
+    centre_from: str = ""  # 'column=cell' that the centre was read from
+    label_from: str = ""  # 'column=cell' that the label was read from
 
 
 class Problem(NamedTuple):
@@ -44,12 +51,82 @@ def identity(record):
     return zlib.crc32(f"{record.subject}\x1f{record.session}".encode())
 
 
+def person(record):
+    """Returns whose scan it is: (scope, subject), the same for all sessions of one person."""
+    return record.scope, record.subject
+
+
+def key(record):
+    """Returns which scan it is: (scope, subject, session), another one for every scan."""
+    return record.scope, record.subject, record.session
+
+
+def names(scans):
+    """Returns what tables call the scans: the subject, as 'centre/subject' where ids repeat.
+
+    A session follows as '_ses-SESSION'.
+
+    >>> two = [Record(2, "001", "", "A", 0, scope="A"), Record(3, "001", "1", "B", 0, scope="B")]
+    >>> names(two), names(two[:1])
+    (('A/001', 'B/001_ses-1'), ('001',))
+    """
+    scopes = collections.defaultdict(set)
+    for r in scans:
+        scopes[r.subject].add(r.scope)
+
+    def name(r):
+        subject = f"{r.scope}/{r.subject}" if len(scopes[r.subject]) > 1 else r.subject
+        return f"{subject}_ses-{r.session}" if r.session else subject
+
+    return tuple(map(name, scans))
+
+
+def tidy(text):
+    """Returns a name in one spelling: composed Unicode (NFC), single spaces, none at the ends.
+
+    >>> tidy("Zu\\u0308rich  Nord ") == "Z\\u00fcrich Nord"
+    True
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
 def suggestion(name, known):
     """Returns ' (did you mean ...?)' with the closest known names, or ''.
 
+    Names that differ by leading zeros alone come first; tables lose them when a program takes
+    identifiers for numbers.
+
     >>> suggestion("Studdy", ["Study", "Path"])
     " (did you mean 'Study'?)"
+    >>> suggestion("50772", ["sub-0050772"])
+    " (did you mean 'sub-0050772', with its leading zeros?)"
     """
+    zeros = sorted({str(k) for k in known if lost_zeros(str(name), str(k))})
+    if zeros:
+        return f" (did you mean {' or '.join(map(repr, zeros[:2]))}, with its leading zeros?)"
     lowered = {str(k).casefold(): str(k) for k in known}
     close = difflib.get_close_matches(str(name).casefold(), list(lowered), n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(repr(lowered[c]) for c in close)}?)" if close else ""
+
+
+def lost_zeros(name, other):
+    """Returns whether two identifiers are the same but for zeros in front of their numbers."""
+
+    def bare(text):
+        return re.sub(r"^(sub|ses)-", "", text.casefold())
+
+    def short(text):
+        return re.sub(r"(?<!\d)0+(?=\d)", "", bare(text))
+
+    return bare(name) != bare(other) and short(name) == short(other)
+
+
+def listed(words: Iterable[str], most=5):
+    """Returns names as text, the first few and how many more there are.
+
+    >>> listed("abc", 2)
+    'a, b and 1 more'
+    """
+    words = list(words)
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

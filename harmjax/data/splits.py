@@ -4,6 +4,8 @@ import collections
 import hashlib
 import math
 
+from harmjax.data import records
+
 
 def assign(scans, fractions=(0.7, 0.15, 0.15), seed=0):
     """Returns the records with every split filled in; a split that the manifest gave stays.
@@ -35,18 +37,18 @@ def assign(scans, fractions=(0.7, 0.15, 0.15), seed=0):
             f"fractions={fractions}: expected three shares (train, verification, test) that add "
             "up to 1"
         )
-    place = {r.subject: r.split for r in scans if r.split}
+    place = {records.person(r): r.split for r in scans if r.split}
     people = {}
     for r in sorted(scans, key=lambda r: (r.subject, r.session)):
-        if r.subject not in place:
-            people.setdefault(r.subject, r)
+        if records.person(r) not in place:
+            people.setdefault(records.person(r), r)
     centres = collections.defaultdict(list)
     for person in people.values():
         centres[person.centre].append(person)
     tiny = _tiny(fractions)
     for centre, group in centres.items():
         place |= _draw(centre, group, fractions, seed) if len(group) >= tiny else {}
-    return tuple(r._replace(split=place.get(r.subject, "train")) for r in scans)
+    return tuple(r._replace(split=place.get(records.person(r), "train")) for r in scans)
 
 
 def _tiny(fractions):
@@ -57,10 +59,11 @@ def _tiny(fractions):
 def _draw(centre, group, fractions, seed):
     place = {}
     for label in sorted({person.label for person in group}):
-        names = sorted(
-            (person.subject for person in group if person.label == label),
-            key=lambda name: _uniform(seed, "person", name),
+        drawn = sorted(
+            (person for person in group if person.label == label),
+            key=lambda person: _uniform(seed, "person", person.subject),
         )
+        names = [records.person(person) for person in drawn]
         # One shared offset rounds the first and the sum of both: each is within one of its share.
         offset = _uniform(seed, "centre", centre, label)
         first = math.floor(fractions[1] * len(names) + offset)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax.data import ingest, manifest, records
+from harmjax.data import ingest, manifest, provenance, records
 
 HEART_FEATURES = (
     *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak"),
@@ -38,7 +38,8 @@ def load(scans, *, names, missing=None):
     """Returns (Cohort, problems): raw features, float32 [R, F], NaN where missing.
 
     Args:
-        scans: records with features and a split.
+        scans: records with features and a split; one without features is a person who was taken
+            out of the data while a run goes on, and holds the place.
         names: the feature columns, in the order of `Record.features`.
         missing: numbers that hide a missing value, such as {'chol': 0}.
 
@@ -51,9 +52,9 @@ def load(scans, *, names, missing=None):
     [[63.0, nan]]
     """
     hidden = {_index(names, column): value for column, value in (missing or {}).items()}
-    good, problems = [], []
+    good, raw, problems = [], [], []
     for r in ingest.in_order(scans):
-        if len(r.features) != len(names):
+        if r.features and len(r.features) != len(names):
             raise ValueError(
                 f"row {r.row}, subject {r.subject}: {len(r.features)} features, expected "
                 f"{len(names)}; read the manifest with features={tuple(names)}"
@@ -62,14 +63,16 @@ def load(scans, *, names, missing=None):
             np.nan if value == hidden.get(f, np.nan) else value
             for f, value in enumerate(r.features)
         ]
-        if np.isnan(values).all():
+        if values and np.isnan(values).all():
             what = "every feature is missing: fill in a value, or delete the row"
             problems.append(records.Problem(r.row, r.subject, "features", what))
         else:
-            good.append(r._replace(features=tuple(values)))
-    raw = np.array([r.features for r in good], np.float32).reshape(len(good), len(names))
+            good.append(r)
+            raw.append(values or [np.nan] * len(names))
+    raw = np.array(raw, np.float32).reshape(len(good), len(names))
     centres = tuple(sorted({r.centre for r in good}))
-    return ingest.Cohort(tuple(good), raw, centres), tuple(problems)
+    digests = tuple(provenance.of_features(r.features) if r.features else "" for r in good)
+    return ingest.Cohort(tuple(good), raw, centres, digests), tuple(problems)
 
 
 def standardise(train, names=None, categorical=(), indicators=False):
@@ -168,7 +171,7 @@ def prepare(cohort, *, names, categorical=(), indicators=False):
 
 
 def heart():
-    """Returns (records, problems) of the 920 patients of four hospitals shipped with harmjax.
+    """Returns the `manifest.Listing` of 920 patients of four hospitals, shipped with harmjax.
 
     Disease is `num > 0`. Features are `HEART_FEATURES`; `load` them with missing=HEART_MISSING,
     since a cholesterol of 0 hides a missing value, and `prepare` with HEART_CATEGORICAL.
@@ -177,8 +180,8 @@ def heart():
         Andras Janosi, William Steinbrunn, Matthias Pfisterer and Robert Detrano. Heart Disease.
         UCI Machine Learning Repository, 1989. doi:10.24432/C52P4X.
 
-    >>> scans, problems = heart()
-    >>> len(scans), len(problems), sum(r.label for r in scans)
+    >>> found = heart()
+    >>> len(found.records), len(found.problems), sum(r.label for r in found.records)
     (920, 0, 509)
     """
     file = importlib.resources.files("harmjax") / "files" / "heart_disease_4_hospitals.csv"

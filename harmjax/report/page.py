@@ -39,6 +39,7 @@ def write(
         sections.decisions(found),
         sections.suspects(study, found, images, max_samples),
         sections.subgroups(found),
+        sections.left_out(study),
         sections.cost(study, found),
         sections.settings(found),
     )

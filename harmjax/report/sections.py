@@ -203,6 +203,18 @@ def subgroups(found: results.Results) -> markup.Html:
     )
 
 
+def left_out(study) -> markup.Html:
+    """Scans and centres of the manifest that the run did not use, with the reasons."""
+    header = ["row", "subject", "place", "reason"]
+    rows = [[p.row or "–", p.subject or "–", p.place, p.what] for p in study.problems]
+    words = f"{len(rows)} rows, files or centres of the manifest were not used."
+    return markup.join(
+        markup.element("h2", "Left out"),
+        markup.element("p", words if rows else "Nothing of the manifest was left out."),
+        _details("Who and why", markup.table(header, rows)) if rows else None,
+    )
+
+
 def cost(study, found: results.Results) -> markup.Html:
     """What was computed and sent, by phase."""
     rows = []

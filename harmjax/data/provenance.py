@@ -1,0 +1,251 @@
+"""What a run is made of: its own `manifest.csv`, and what has changed since it was written.
+
+Masks, decisions and splits are held by position, so a run goes on, and is evaluated, on exactly the
+scans that it began with. The manifest says whose they are and what was read.
+"""
+
+import csv
+import hashlib
+import io
+import math
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from harmjax.data import records, sheet
+
+WRITTEN = (
+    *("subject", "session", "centre", "label", "split", "path", "sex", "age", "left_out"),
+    *("row", "scope", "centre_from", "label_from", "word", "size", "modified", "digest"),
+    "features",
+)
+WORDS = {1: "keep", 0: "", -1: "drop"}
+
+
+class Source(NamedTuple):
+    """What was read for one record."""
+
+    digest: str = ""  # of the content, see `nifti.digest` and `of_features`
+    size: int = -1  # bytes of the file, -1 where there is none
+    modified: int = -1  # ns since the epoch
+
+
+class Made(NamedTuple):
+    """What a run is made of; its used scans in the order of its cohort."""
+
+    records: tuple[records.Record, ...]  # used, with splits
+    sources: tuple[Source, ...]  # of the same
+    words: tuple[int, ...]  # of the same: a person's word, see `people.verdicts`
+    left_out: tuple[tuple[records.Record, str], ...]  # and why; label -1 where it is not known
+
+
+class Change(NamedTuple):
+    """What differs between a run and its data now."""
+
+    records: tuple[records.Record, ...]  # of the run, with the paths of today
+    problems: tuple[records.Problem, ...]  # what must not differ
+    absent: tuple[records.Problem, ...]  # files or rows that are not there
+    notices: tuple[str, ...]  # what is ignored
+
+
+def source(path, digest: str) -> Source:
+    """Returns the `Source` of a file whose content was just read; path '' is no file."""
+    try:
+        stat = os.stat(path) if path else None
+    except OSError:
+        stat = None
+    return Source(digest, stat.st_size, stat.st_mtime_ns) if stat else Source(digest)
+
+
+def of_features(values) -> str:
+    """Returns the digest of a row of features, NaN where missing.
+
+    >>> of_features((1.0, float("nan"))) == of_features((1.0, math.nan))
+    True
+    """
+    text = ";".join(repr(float(v)) for v in values)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def write(path, made: Made, problems=()):
+    """Returns the path of a run's manifest: the samples as used, and those left out and why.
+
+    Args:
+        path: the CSV to write, in one step.
+        made: what is used.
+        problems: what was left out: one about a record of `made.left_out` is in it already.
+    """
+    path = pathlib.Path(path)
+    content = io.StringIO()
+    rows = csv.writer(content, lineterminator="\n")
+    rows.writerow(WRITTEN)
+    for r, of, word in zip(made.records, made.sources, made.words, strict=True):
+        rows.writerow(_cells(r, of, WORDS[word], ""))
+    for r, why in made.left_out:
+        rows.writerow(_cells(r, Source(), "", why))
+    told = {(r.row, r.subject) for r, _ in made.left_out}
+    for p in problems:
+        if p.subject and (p.row, p.subject) not in told:
+            unknown = records.Record(p.row, p.subject, "", "", -1)
+            rows.writerow(_cells(unknown, Source(), "", f"{p.place}: {p.what}"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(content.getvalue(), encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _cells(r, of, word, why):
+    return (
+        *(r.subject, r.session, r.centre, "" if r.label < 0 else r.label, r.split, r.path, r.sex),
+        *("" if math.isnan(r.age) else f"{r.age:.15g}", why, r.row, r.scope),
+        *(r.centre_from, r.label_from, word, *("" if v == -1 else v for v in of[1:]), of.digest),
+        ";".join(map(repr, r.features)),
+    )
+
+
+def read(path) -> Made | None:
+    """Returns what a run is made of, or None where there is no manifest yet.
+
+    Raises:
+        records.ManifestError: a manifest that this version did not write.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    header, rows = sheet.read(path)
+    if tuple(header) != WRITTEN:
+        raise records.ManifestError(
+            f"{path}: written by another version of harmjax, which did not record what was read; "
+            "train anew in another --workdir"
+        )
+    used, left = [], []
+    for _, row in rows:
+        cell = dict(zip(header, row, strict=True))
+        (left if cell["left_out"] else used).append(cell)
+    words = {word: number for number, word in WORDS.items()}
+    return Made(
+        tuple(map(_record, used)),
+        tuple(
+            Source(c["digest"], *(int(c[name] or -1) for name in ("size", "modified")))
+            for c in used
+        ),
+        tuple(words[c["word"]] for c in used),
+        tuple((_record(c), c["left_out"]) for c in left),
+    )
+
+
+def _record(cell):
+    values = {name: cell[name] for name in records.Record._fields if name in cell}
+    values |= {
+        "row": int(cell["row"]),
+        "label": int(cell["label"] or -1),
+        "age": float(cell["age"] or math.nan),
+        "features": tuple(map(float, cell["features"].split(";"))) if cell["features"] else (),
+    }
+    return records.Record(**values)
+
+
+def changed(
+    made: Made, listing, gone: Sequence[bool], digest: Callable[[str], str], verify: bool = True
+) -> Change:
+    """Returns what differs between a run and its table and files now.
+
+    A file counts as the same if its size and time are; otherwise its content decides.
+
+    Args:
+        made: what the run is made of.
+        listing: `manifest.Listing` of the table now.
+        gone: of each used record, whether a person has dropped it: then row and file may be gone.
+        digest: from a path to its content's digest.
+        verify: whether files are looked at.
+    """
+    names = records.names(made.records)
+    now = {records.key(r): r for r in listing.records}
+    today, problems, absent, others = [], [], [], []
+    for r, of, name, dropped in zip(made.records, made.sources, names, gone, strict=True):
+        row = now.get(records.key(r))
+        if row is None and not dropped:
+            is_absent, problem = _missing(r, name, listing)
+            (absent if is_absent else problems).append(problem)
+        fields = _fields(r, row) if row is not None else ()
+        problems += [records.Problem(r.row, name, *field) for field in fields]
+        others += [name] if row is not None and _details(r) != _details(row) else []
+        path = row.path if row is not None else r.path
+        if path and verify:
+            found = source(path, of.digest)
+            if found.size < 0:
+                if dropped:
+                    path = ""
+                else:
+                    absent.append(records.Problem(r.row, name, path, "the file is gone"))
+            elif found != of and _content(digest, path) != of.digest:
+                problems.append(records.Problem(r.row, name, path, "the file's content changed"))
+        today.append(r._replace(path=path, features=() if dropped and row is None else r.features))
+    return Change(
+        tuple(today), tuple(problems), tuple(absent), tuple(_ignored(made, listing, others))
+    )
+
+
+def _content(digest, path):
+    try:
+        return digest(path)
+    except ValueError:
+        return ""
+
+
+def _missing(r, name, listing):
+    """(whether it is absent, the problem) of a record that the table does not hold as it was."""
+    why = [p for p in listing.problems if p.subject == r.subject and p.row in (0, r.row)]
+    moved = [
+        n for n in listing.records if (n.subject, n.session) == (r.subject, r.session) and r.scope
+    ]
+    if why:
+        return False, records.Problem(why[0].row, name, why[0].place, why[0].what)
+    if len(moved) == 1:
+        what = f"the centre was {r.centre_from!r} and is now {moved[0].centre_from!r}"
+        return False, records.Problem(moved[0].row, name, "centre", what)
+    return True, records.Problem(r.row, name, "row", "no longer in the table")
+
+
+def _fields(r, row):
+    """(place, what) of everything that must not differ."""
+    if row.label != r.label:
+        yield "label", f"was {r.label} ({r.label_from}) and is now {row.label} ({row.label_from})"
+    if row.centre != r.centre:
+        yield "centre", f"was {r.centre!r} and is now {row.centre!r}"
+    if row.split not in ("", r.split):
+        yield "split", f"was {r.split!r} and is now {row.split!r}"
+    if list(map(repr, row.features)) != list(map(repr, r.features)):
+        yield "features", f"were {_numbers(r.features)} and are now {_numbers(row.features)}"
+
+
+def _numbers(values):
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _details(r):
+    return r.sex, repr(r.age)
+
+
+def _ignored(made, listing, others):
+    if others:
+        yield f"sex or age changed for {records.listed(others)}: the run keeps what it began with"
+    known = {records.key(r) for r in made.records}
+    known |= {records.key(r) for r, _ in made.left_out}
+    unknown = {(r.row, r.subject) for r, _ in made.left_out if not r.centre}
+    fresh = [
+        r
+        for r in listing.records
+        if records.key(r) not in known and (r.row, r.subject) not in unknown
+    ]
+    if fresh:
+        names = records.listed(records.names(fresh))
+        yield (
+            f"{len(fresh)} scans were added to the table after the run began and are ignored "
+            f"({names}); train anew in another --workdir to include them"
+        )
