@@ -76,13 +76,13 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
     cohort, failures = read_scans(start.scans, data, store, progress=progress)
     if made is not None:
         begun.check_content(made, cohort, failures, workdir)
-    notices = (*start.notices, *(f"{p.subject}: {p.place}: {p.what}" for p in cohort.notices))
     found = checks.check(
         cohort.records,
         (*start.problems, *failures),
         listed=start.scans if made is not None else listing.records,
         strict=data.strict and made is None,
-        notices=notices,
+        notices=cohort.notices,
+        heading="\n".join(start.notices),
     )
     with _explained(found.text):
         study = _study(config, cohort, start, found)

@@ -16,20 +16,30 @@ class Findings(NamedTuple):
 
     problems: tuple[records.Problem, ...]  # scans and centres that are left out
     warnings: tuple[str, ...]  # what still trains, but finds or shows less
-    text: str  # counts, problems and warnings as aligned text; '' lines separate them
+    text: str  # counts, problems, notices and warnings as aligned text; '' lines separate them
 
 
-def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICATION, notices=()):
+def check(
+    scans,
+    problems=(),
+    *,
+    notices=(),
+    listed=(),
+    strict=False,
+    fewest=FEWEST_VERIFICATION,
+    heading="",
+):
     """Returns the `Findings` about the scans that are left.
 
     Args:
         scans: records that can be used, with splits.
         problems: problems found so far, by the manifest's reader and while loading.
+        notices: problems of scans that are used all the same, see `ingest.Cohort`.
         listed: records as the manifest lists them; a centre whose scans were all left out is
             noticed only with them.
         strict: whether any problem refuses the cohort as a whole.
         fewest: verification scans per class below which a warning is due.
-        notices: how the data were read, in words.
+        heading: how the manifest was read, in words.
 
     Raises:
         ManifestError: with the text, if a class has no training scan, or if `strict` and there is
@@ -42,12 +52,14 @@ def check(scans, problems=(), *, listed=(), strict=False, fewest=FEWEST_VERIFICA
     counts = collections.Counter((r.split, r.label) for r in scans)
     problems = (*problems, *_centres(scans, listed))
     warnings = tuple(_warnings(counts, fewest))
-    parts = [*(["\n".join(notices)] if notices else []), summary(scans)]
+    parts = [heading, summary(scans)] if heading else [summary(scans)]
     if problems:
         parts.append(f"{len(problems)} left out:\n{table(problems)}")
-    parts += [f"warning: {text}" for text in warnings]
-    text = "\n\n".join(parts)
+    if notices:
+        parts.append(f"{len(notices)} used, but look at them:\n{table(notices)}")
     missing = [CLASSES[label] for label in (0, 1) if not counts["train", label]]
+    parts += [f"warning: {text}" for text in warnings] if not missing else []
+    text = "\n\n".join(parts)
     if missing:
         raise ManifestError(
             f"{text}\n\nno training scan of {' or '.join(missing)} is left: repair the scans "

@@ -16,7 +16,7 @@ from harmjax.data import intensity as intensities
 from harmjax.data import nifti, records
 
 # Raise it when reading the same file gives other voxels than before.
-FORMAT = 1
+FORMAT = 2
 NUM_THREADS = max(2, min(8, os.cpu_count() or 1))
 
 
@@ -26,6 +26,16 @@ class Cohort(NamedTuple):
     records: tuple[records.Record, ...]  # one per image
     images: np.ndarray  # [R, *S] uint8, bfloat16 or float32; a read-only memory map from a store
     centres: tuple[str, ...]  # names; types.Samples.centre indexes them
+    digests: tuple[str, ...] = ()  # one per image, see nifti.digest; () for tabular data
+    notices: tuple[records.Problem, ...] = ()  # about scans that are used
+
+
+class _Read(NamedTuple):
+    """What reading all scans gave besides the images, by index of the scan."""
+
+    failures: dict[int, str]
+    digests: dict[int, str]  # also of scans that failed later than at their voxels
+    notices: dict[int, list[str]]
 
 
 def load(
@@ -41,6 +51,10 @@ def load(
     progress=True,
 ):
     """Returns (Cohort, problems): scans that cannot be read are left out, each with a problem.
+
+    So are all records of one image (the same voxels, whatever the file is called, however it is
+    compressed or placed): nobody can say whose it is, and across splits it would be tested on what
+    was trained on.
 
     Args:
         scans: records with a path and a split.
@@ -61,7 +75,9 @@ def load(
     >>> shape, affine = nifti.grid(16)
     >>> scan = np.arange(1200).reshape(shape) % 256
     >>> path = nifti.write(tempfile.mkdtemp() + "/a.nii", scan.astype(np.uint8), affine)
-    >>> one = records.Record(2, "a", "", "A", 1, "train", str(path))
+    >>> one = records.Record(
+    ...     row=2, subject="a", session="", centre="A", label=1, split="train", path=str(path)
+    ... )
     >>> cohort, problems = load([one], spacing=16, progress=False)
     >>> cohort.images.shape, cohort.centres, problems
     ((1, 10, 12, 10), ('A',), ())
@@ -72,20 +88,24 @@ def load(
     scans = in_order(scans)
 
     def image(path):
-        volume = nifti.read(path, shape, affine, align=align)
-        volume = intensities.scale(volume, intensity, percentiles)
+        scan = nifti.load(path, shape, affine, align=align)
+        volume = intensities.scale(scan.volume, intensity, percentiles, scan.background)
         volume = volume if planes is None else volume[:, :, planes]
-        return intensities.store(volume, dtype)
+        return intensities.store(volume, dtype), scan
 
     side = shape if planes is None else (*shape[:2], len(planes))
     settings = (FORMAT, float(spacing), intensity, *map(float, percentiles), dtype, align, planes)
-    images, failures = _images(scans, image, side, dtype, settings, store, progress)
-    good = tuple(r for i, r in enumerate(scans) if i not in failures)
-    problems = tuple(
-        records.Problem(scans[i].row, scans[i].subject, scans[i].path, what)
-        for i, what in sorted(failures.items())
+    images, done = _images(scans, image, side, dtype, settings, store, progress)
+    failures = _left_out(scans, done)
+    good = [i for i in range(len(scans)) if i not in failures]
+    cohort = Cohort(
+        tuple(scans[i] for i in good),
+        images,
+        tuple(sorted({scans[i].centre for i in good})),
+        tuple(done.digests[i] for i in good),
+        tuple(_problem(scans[i], what) for i in good for what in done.notices.get(i, ())),
     )
-    return Cohort(good, images, tuple(sorted({r.centre for r in good}))), problems
+    return cohort, tuple(_problem(scans[i], what) for i, what in sorted(failures.items()))
 
 
 def in_order(scans):
@@ -137,56 +157,90 @@ def _planes(slices, shape, affine):
     return planes
 
 
+def _problem(scan, what):
+    return records.Problem(scan.row, scan.subject, scan.path, what)
+
+
+def _left_out(scans, done):
+    """Returns {index: why} of the scans that failed, and of those that share an image."""
+    failures, same = dict(done.failures), {}
+    for i, digest in sorted(done.digests.items()):
+        same.setdefault(nifti.image_digest(digest), []).append(i)
+    for group in same.values():
+        for i in group if len(group) > 1 else ():
+            others = [_named(scans[k]) for k in group if k != i]
+            if len(others) > 3:
+                others[3:] = [f"{len(others) - 3} more"]
+            what = f"the same image as {', '.join(others)}, so nobody can say whose it is: "
+            what += "correct the paths, or remove the rows that are wrong"
+            failures[i] = f"{failures[i]}; {what}" if i in failures else what
+    return failures
+
+
+def _named(scan):
+    session = f", session {scan.session}" if scan.session else ""
+    return f"row {scan.row} (subject {scan.subject}{session}, centre {scan.centre})"
+
+
 def _images(scans, image, side, dtype, settings, store, progress):
-    """Returns (images [R, *side] without the failures, {index: what failed})."""
+    """Returns (images [R, *side] without those left out, what else reading gave)."""
     dtype = intensities.DTYPES[dtype]
     if store is None:
         images = np.empty((len(scans), *side), dtype)
-        failures = _fill(images, scans, image, progress)
-        return images[: _close_up(images, failures)], failures
+        done = _fill(images, scans, image, progress)
+        return images[: _close_up(images, _left_out(scans, done))], done
     store = pathlib.Path(store)
     note = store.with_name(store.name + ".json")
     mark = _fingerprint(scans, side, settings)
-    known = _known(note, mark)
-    if known is None:
+    done = _known(note, mark)
+    if done is None:
         store.parent.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)
         images = _map(store, dtype, (len(scans), *side), "w+")
-        failures = _fill(images, scans, image, progress)
-        num_good = _close_up(images, failures)
-        if num_good:
+        done = _fill(images, scans, image, progress)
+        if _close_up(images, _left_out(scans, done)):
             images.flush()
         # The note comes last: a store without one was interrupted and is written anew.
         part = note.with_name(note.name + ".part")
-        part.write_text(json.dumps({"fingerprint": mark, "failures": failures}, indent=1))
+        part.write_text(json.dumps({"fingerprint": mark, **done._asdict()}, indent=1))
         os.replace(part, note)
-    else:
-        failures = known
-    return _map(store, dtype, (len(scans), *side), "r")[: len(scans) - len(failures)], failures
+    num_good = len(scans) - len(_left_out(scans, done))
+    return _map(store, dtype, (len(scans), *side), "r")[:num_good], done
 
 
 def _fill(images, scans, image, progress):
-    """Writes every image in place, in threads; returns {index: what failed}."""
+    """Writes every image in place, in threads; returns what else reading gave."""
+    done = _Read({}, {}, {})
 
     def fill(i):
-        images[i] = image(scans[i].path)
-
-    failures = {}
-    with futures.ThreadPoolExecutor(NUM_THREADS) as pool:
-        jobs = {pool.submit(fill, i): i for i in range(len(scans))}
         try:
-            done = futures.as_completed(jobs)
+            images[i], scan = image(scans[i].path)
+        except Exception as error:
+            # One bad scan must not end the others, whatever is wrong with it.
+            known = isinstance(error, ValueError)
+            done.failures[i] = str(error) if known else f"{type(error).__name__}: {error}"
+            with contextlib.suppress(ValueError):
+                done.digests[i] = nifti.digest(scans[i].path)
+            return
+        done.digests[i] = scan.digest
+        if scan.notices:
+            done.notices[i] = list(scan.notices)
+
+    with futures.ThreadPoolExecutor(NUM_THREADS) as pool:
+        jobs = [pool.submit(fill, i) for i in range(len(scans))]
+        try:
             for job in tqdm.tqdm(
-                done, "reading scans", len(jobs), unit="scan", disable=not progress
+                futures.as_completed(jobs),
+                "reading scans",
+                len(jobs),
+                unit="scan",
+                disable=not progress,
             ):
-                try:
-                    job.result()
-                except ValueError as error:
-                    failures[jobs[job]] = str(error)
+                job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return failures
+    return done
 
 
 def _close_up(images, failures):
@@ -209,20 +263,22 @@ def _map(store, dtype, shape, mode):
 def _fingerprint(scans, side, settings):
     digest = hashlib.sha256(repr((side, settings)).encode())
     for r in scans:
-        size = when = -1
-        with contextlib.suppress(OSError):
-            stat = os.stat(r.path)
-            size, when = stat.st_size, stat.st_mtime_ns
-        digest.update(repr((r.path, size, when)).encode())
+        digest.update(r.path.encode(errors="surrogateescape"))
+        for file in nifti.files(r.path):
+            size = when = -1
+            with contextlib.suppress(OSError, ValueError):
+                stat = os.stat(file)
+                size, when = stat.st_size, stat.st_mtime_ns
+            digest.update(repr((size, when)).encode())
     return digest.hexdigest()
 
 
 def _known(note, mark):
-    """Returns the failures noted beside a finished store with this fingerprint, or None."""
+    """Returns the `_Read` noted beside a finished store with this fingerprint, or None."""
     try:
         content = json.loads(note.read_text())
         if content["fingerprint"] == mark and note.with_suffix("").is_file():
-            return {int(i): what for i, what in content["failures"].items()}
+            return _Read(*({int(i): x for i, x in content[f].items()} for f in _Read._fields))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return None

@@ -29,36 +29,68 @@ def validate(how, percentiles, dtype):
         )
 
 
-def scale(volume, how="raw", percentiles=(0.5, 99.5)):
+def surrounding(volume):
+    """Returns the grey level that surrounds the head in a scan, read from its outer faces.
+
+    The value of more than half of the faces' voxels, where there is one: 0 for skull-stripped
+    scans, -1000 or the padding of the round field of view for CT. Otherwise, for air with a
+    scanner's noise, the faces' lower quartile: the neck and a nose fill less than three quarters.
+
+    Args:
+        volume: [X, Y, Z], finite.
+
+    >>> surrounding(np.array([[[-1000, -1000, 40, -1000]]], np.float32))
+    -1000.0
+    """
+    faces = [volume.take(at, axis).ravel() for axis in range(3) for at in (0, -1)]
+    faces = np.concatenate(faces)
+    # A value that more than half have is the median.
+    middle, low = np.percentile(faces, (50, 25), method="lower")
+    return float(middle if np.mean(faces == middle) > 0.5 else low)
+
+
+def scale(volume, how="raw", percentiles=(0.5, 99.5), background=None):
     """Returns a scan in the model's units: float32 [X, Y, Z].
 
     Args:
-        volume: float32 [X, Y, Z] in the scanner's units; 0 is background.
-        how: 'raw' changes nothing; 'percentile' maps two percentiles of the nonzero voxels to 0 and
-            255 and clips; 'zscore' gives the nonzero voxels mean 0 and SD 1, background stays 0.
+        volume: float32 [X, Y, Z] in the scanner's units.
+        how: 'raw' changes nothing; 'percentile' maps two percentiles of the voxels that are not
+            background to 0 and 255 and clips; 'zscore' gives these voxels mean 0 and SD 1. There a
+            background of 0, as skull-stripping leaves it, stays 0; any other is a grey level and
+            becomes the nearest z-score that a voxel of the inside has: the lowest, for air.
         percentiles: the low and the high percentile, in percent.
+        background: the scan's own, see `nifti.Scan`; None reads it from the volume.
 
     Raises:
-        ValueError: where the nonzero voxels do not vary, so there is no scale.
+        ValueError: where the voxels inside do not vary, so there is no scale.
 
     >>> scale(np.array([[[0, 10, 20, 30]]], np.float32), "percentile", (0, 100)).tolist()
     [[[0.0, 0.0, 127.5, 255.0]]]
     """
     if how == "raw":
         return volume
-    inside = volume[volume != 0]
+    if background is None:
+        background = surrounding(volume)
+    shown = volume != np.float32(background)
+    inside = volume[shown]
+    if not inside.size:
+        raise ValueError(f"every voxel is background ({background:g}): there is no scale")
     if how == "percentile":
         low, high = np.percentile(inside, percentiles)
         if not high > low:
             raise ValueError(
-                f"percentiles {percentiles[0]:g} and {percentiles[1]:g} of the nonzero voxels are "
-                f"both {low:g}: widen them or leave the scan out"
+                f"percentiles {percentiles[0]:g} and {percentiles[1]:g} of the voxels that are not "
+                f"background ({background:g}) are both {low:g}: widen them or leave the scan out"
             )
         return np.clip((volume - low) * (255 / (high - low)), 0, 255).astype(np.float32)
     mean, sd = inside.mean(dtype=np.float64), inside.std(dtype=np.float64)
     if not sd > 0:
-        raise ValueError(f"every nonzero voxel is {mean:g}: z-scores need variation")
-    return np.where(volume != 0, (volume - mean) / sd, 0).astype(np.float32)
+        raise ValueError(
+            f"every voxel that is not background ({background:g}) is {mean:g}: z-scores need "
+            "variation"
+        )
+    outside = np.clip(background, inside.min(), inside.max()) if background else mean
+    return np.where(shown, (volume - mean) / sd, (outside - mean) / sd).astype(np.float32)
 
 
 def store(volume, dtype="uint8"):

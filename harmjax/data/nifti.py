@@ -5,22 +5,37 @@ size, so a scan at 4 mm shows the same head as one at 1 mm.
 """
 
 import gzip
+import hashlib
 import os
 import pathlib
-import zlib
+from typing import NamedTuple
 
 import ml_dtypes
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
+
+from harmjax.data import headers, intensity, orientation, resampling, scanfile
 
 BOX_MM = (160.0, 192.0, 160.0)
 CORNER_MM = (-80.0, -112.0, -72.0)
 # A scan registered to MNI has its field of view near the box; one further away is not registered.
 FAR_MM = 50.0
-# Whole-voxel crops keep intensities as they were; interpolating for less than this would blur them.
-SNAP_MM = 0.5 + 1e-3
 ALIGNMENTS = ("world", "centre")
+# A field of view that ends closely around a brain is three quarters of the box.
+LEAST_INSIDE, WHOLE_INSIDE = 0.5, 0.9
+# Between the .5th and the 99.5th percentile, of the scan's own: what a smear of a few voxels lacks.
+LEAST_CONTRAST = 0.05
+RANGE = (0.5, 99.5)
+
+
+class Scan(NamedTuple):
+    """One scan on the model's grid, and what is known about it."""
+
+    volume: np.ndarray  # [X, Y, Z] float32, intensities as in the file
+    background: float  # what surrounds the head in this scan, and fills the box outside it
+    inside: float  # share of the box's voxels whose centre lies in the scan's field of view
+    digest: str  # see `digest`
+    notices: tuple[str, ...]  # why a person should look at a scan that is used
 
 
 def write(path, array, affine):
@@ -90,135 +105,170 @@ def grid(spacing_mm):
 
 
 def read(path, shape, affine, *, align="world"):
-    """Returns one scan on the model's grid: float32 [X, Y, Z], intensities as in the file.
+    """Returns the volume of `load`: float32 [X, Y, Z]."""
+    return load(path, shape, affine, align=align).volume
+
+
+def load(path, shape, affine, *, align="world"):
+    """Returns one `Scan` on the model's grid.
 
     A scan that already has the grid's voxel size and axes is cropped or padded by whole voxels, a
     shift of at most half a millimetre; any other is smoothed as far as the coarser voxels
-    require and interpolated linearly. Outside the scan's field of view the result is 0.
+    require and interpolated linearly. Outside the scan's field of view the result is the scan's own
+    background (`intensity.surrounding`): 0 for a skull-stripped scan, -1000 for CT in Hounsfield
+    units, where 0 would be water and look like brain.
 
     Args:
-        path: a NIfTI file with three axes (further axes of length 1 are dropped).
+        path: a NIfTI file with three axes (further axes of length 1 are dropped): .nii or .nii.gz,
+            or either file of a pair .hdr/.img, each compressed or not.
         shape: three sides of the grid in voxels, from `grid`.
         affine: [4, 4] from the grid's voxel index to mm, from `grid`.
         align: 'world' trusts the file's affine (scans registered to MNI); 'centre' keeps its
             orientation and voxel size and puts its field of view's centre at the box's centre.
 
     Raises:
-        ValueError: naming the defect and the remedy, for a file that is missing, truncated or not
-            NIfTI, has a fourth axis, a singular affine, NaN, infinite or constant voxels, or
-            (with 'world') no orientation or a field of view far from the box.
+        ValueError: naming the defect and the remedy, whatever is wrong: the file (missing, of
+            another kind, truncated, damaged), a field of its header, its voxels (NaN, infinite,
+            constant), or what the box would show of it (a field of view far from the box with
+            'world', less than half of the box, hardly any contrast).
     """
     if align not in ALIGNMENTS:
         raise ValueError(f"align={align!r}: known are {', '.join(ALIGNMENTS)}")
-    image = _open(path)
-    source = _source_affine(image)
-    oriented = int(image.header["sform_code"]) or int(image.header["qform_code"])
-    voxels = _voxels(image, pathlib.Path(path))
-    image = nib.as_closest_canonical(nib.Nifti1Image(voxels, source))
-    voxels, source = np.asarray(image.dataobj), image.affine
-    middle = _middle(affine, shape)
-    offset = _middle(source, voxels.shape) - middle
+    return _guarded(_load, path, shape, affine, align)
+
+
+def digest(path):
+    """Returns what identifies the content that is read, two hexadecimal words joined by '.'.
+
+    The first is the BLAKE2b of shape and voxels (canonical axes, float32), the same for an image
+    copied, linked, compressed again or saved with other texts in its header; the second that of its
+    place in mm, to a ten-thousandth. It does not depend on the grid.
+
+    Raises:
+        ValueError: where the voxels or the orientation cannot be read.
+    """
+    return _guarded(lambda: _digest(*_canonical(path)[1:]))
+
+
+def image_digest(digest):
+    """Returns the part of a `digest` that tells one image from another, wherever it lies.
+
+    >>> image_digest("f00d.beef")
+    'f00d'
+    """
+    return digest.split(".")[0]
+
+
+def files(path):
+    """Returns the paths of the files that reading a scan opens: two for a pair, else one."""
+    return scanfile.files(path)
+
+
+def _guarded(function, *args):
+    """Returns `function(*args)`; whatever else is raised becomes a ValueError in words."""
+    try:
+        with np.errstate(all="ignore"):  # every number is checked where it is used
+            return function(*args)
+    except ValueError:
+        raise
+    except MemoryError:
+        raise ValueError(
+            "not enough memory to read it: read fewer at once, or resample it"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror or error}): copy it again") from None
+    except Exception as error:
+        raise ValueError(f"cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _load(path, shape, affine, align):
+    header, voxels, source = _canonical(path)
+    notices = orientation.agreement(header, align)
+    found = _digest(voxels, source)
+    _varied(voxels)
+    offset = _middle(source, voxels.shape) - _middle(affine, shape)
     if align == "centre":
         source = source.copy()
         source[:3, 3] -= offset
-    else:
-        if not oriented:
-            raise ValueError(
-                "the header has no orientation (sform and qform codes are 0): register the scan to "
-                "MNI space or read with align='centre'"
-            )
-        if np.abs(offset).max() > FAR_MM:
-            raise ValueError(
-                f"the field of view is centred {np.round(offset).astype(int).tolist()} mm off the "
-                "model's box: register the scan to MNI space or read with align='centre'"
-            )
-    volume = resample(voxels, source, shape, affine)
-    if volume.min() == volume.max():
-        raise ValueError(f"every voxel inside the model's box is {volume.flat[0]:g}")
-    return volume
-
-
-def resample(voxels, source, shape, affine):
-    """Returns voxels [A, B, C] with affine `source` on another grid: float32 [X, Y, Z], 0 outside.
-
-    Before down-sampling each source axis is smoothed by a Gaussian whose full width at half
-    maximum is sqrt(t^2 - s^2) for target and source voxel sizes t and s, so that a voxel of the
-    result averages what a coarser scanner would have averaged.
-    """
-    step = np.linalg.inv(source) @ affine  # grid index to source index
-    matrix, offset = step[:3, :3], step[:3, 3]
-    if np.allclose(matrix, np.eye(3), atol=1e-4):
-        whole = np.floor(offset + SNAP_MM)
-        spacing = np.linalg.norm(source[:3, :3], axis=0)
-        if (np.abs(whole - offset) * spacing).max() <= SNAP_MM:
-            return _crop_or_pad(voxels, shape, whole.astype(int))
-    reach = np.linalg.norm(matrix, axis=1)  # grid steps in source voxels, by source axis
-    sigma = np.sqrt(np.maximum(reach**2 - 1, 0)) / np.sqrt(8 * np.log(2))
-    voxels = np.asarray(voxels, np.float32)
-    if reach.max() > 1.01:
-        voxels = ndimage.gaussian_filter(voxels, sigma, mode="nearest", truncate=3)
-    if np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-6):
-        matrix = np.diag(matrix)
-    return ndimage.affine_transform(
-        voxels, matrix, offset, shape, np.float32, order=1, mode="grid-constant"
-    )
-
-
-def _open(path):
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError("no such file: check the path, or copy the scan there")
-    try:
-        image = nib.load(path)
-    except (nib.filebasedimages.ImageFileError, EOFError, OSError, zlib.error, ValueError) as error:
-        raise ValueError(f"not a readable NIfTI file ({error}): convert or copy it again") from None
-    if not isinstance(image, nib.Nifti1Pair):
-        raise ValueError(f"a {type(image).__name__}, not NIfTI: convert it to .nii.gz")
-    return image
-
-
-def _source_affine(image):
-    affine = image.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    elif np.abs(offset).max() > FAR_MM:
         raise ValueError(
-            "the affine is singular or not finite, so voxels have no place in mm: repair the "
-            "header's sform and qform"
+            f"the field of view is centred {np.round(offset).astype(int).tolist()} mm off the "
+            "model's box: register the scan to MNI space or read with align='centre'"
         )
-    return affine
+    inside = resampling.inside(voxels.shape, source, shape, affine)
+    if inside < LEAST_INSIDE:
+        raise ValueError(
+            f"the field of view covers {inside:.0%} of the model's box, less than "
+            f"{LEAST_INSIDE:.0%}: use a scan of the whole head"
+        )
+    if inside < WHOLE_INSIDE:
+        notices += (f"the field of view covers {inside:.0%} of the model's box",)
+    background = intensity.surrounding(voxels)
+    volume = resampling.resample(voxels, source, shape, affine, background)
+    _contrasted(volume, voxels)
+    return Scan(volume, background, inside, found, notices)
 
 
-def _voxels(image, path):
-    shape = image.shape
-    if len(shape) < 3 or any(side != 1 for side in shape[3:]):
-        raise ValueError(f"shape {shape}: expected one 3-D volume; extract it from the series")
-    if image.get_data_dtype().kind not in "iuf":
-        raise ValueError(f"voxels of type {image.get_data_dtype()}: expected one number per voxel")
-    try:
-        if path.suffix == ".gz":
-            # Decompressing to the end compares the checksum, which reading the voxels alone skips.
-            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
-        voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
-    except (EOFError, OSError, zlib.error, ValueError) as error:
-        raise ValueError(f"the file is truncated or damaged ({error}): copy it again") from None
-    low, high = voxels.min(initial=np.inf), voxels.max(initial=-np.inf)
+def _canonical(path):
+    """Returns (header, voxels [A, B, C] float32, affine [4, 4]), the axes as near RAS as can be."""
+    header_path, voxels_path = scanfile.parts(path)
+    header = headers.parse(scanfile.head(header_path), single=header_path == voxels_path)
+    affine = orientation.affine(header)
+    voxels = _voxels(header, voxels_path)
+    turn = nib.io_orientation(affine)
+    turned = nib.apply_orientation(voxels, turn)
+    return header, turned, affine @ nib.orientations.inv_ornt_aff(turn, voxels.shape)
+
+
+def _voxels(header, path):
+    count = int(np.prod(header.shape))
+    content = scanfile.body(path, header.offset, count * header.dtype.itemsize)
+    stored = content.view(header.dtype).reshape(header.shape, order="F")
+    if (header.slope, header.inter) == (1, 0):
+        return stored.astype(np.float32)
+    voxels = np.empty(header.shape, np.float32, order="F")
+    for k in range(header.shape[2]):
+        voxels[:, :, k] = stored[:, :, k] * np.float64(header.slope) + header.inter
+    return voxels
+
+
+def _digest(voxels, affine):
+    image = hashlib.blake2b(repr(voxels.shape).encode(), digest_size=16)
+    image.update(np.ascontiguousarray(voxels.T).data)
+    place = hashlib.blake2b(repr(voxels.shape).encode(), digest_size=8)
+    place.update(np.rint(affine[:3] * 1e4).astype("<i8").tobytes())
+    return f"{image.hexdigest()}.{place.hexdigest()}"
+
+
+def _varied(voxels):
+    low, high = voxels.min(), voxels.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(voxels.size - np.isfinite(voxels).sum())
-        raise ValueError(f"{bad} voxels are NaN or infinite: repair or export the scan again")
+        raise ValueError(
+            f"{bad} voxels are NaN or infinite, stored or after scl_slope and scl_inter: repair or "
+            "export the scan again"
+        )
     if low == high:
         raise ValueError(f"every voxel is {low:g}: the scan is empty")
-    return voxels
+
+
+def _contrasted(volume, voxels):
+    low, high = np.percentile(volume, RANGE)
+    if low == high:
+        share = 1 - np.mean(volume == low)
+        raise ValueError(
+            f"only {share:.2%} of the voxels inside the model's box differ from {low:g}: look at "
+            "the scan, its field of view or its masking is wrong"
+        )
+    step = tuple(slice(None, None, max(1, side // 64)) for side in voxels.shape)
+    least, most = np.percentile(voxels[step], RANGE)
+    if high - low < LEAST_CONTRAST * (most - least):
+        raise ValueError(
+            f"the model's box shows {(high - low) / (most - least):.1%} of the scan's contrast "
+            f"({low:g} to {high:g} of {least:g} to {most:g}): look at the scan, its voxel size "
+            "(pixdim, srow) or its place is wrong"
+        )
 
 
 def _middle(affine, shape):
     return affine[:3, :3] @ ((np.asarray(shape) - 1) / 2) + affine[:3, 3]
-
-
-def _crop_or_pad(voxels, shape, offset):
-    volume = np.zeros(shape, np.float32)
-    into, out_of = [], []
-    for side, available, start in zip(shape, voxels.shape, offset, strict=True):
-        low, high = max(0, -start), min(side, available - start)
-        into.append(slice(low, max(low, high)))
-        out_of.append(slice(low + start, max(low, high) + start))
-    volume[tuple(into)] = voxels[tuple(out_of)]
-    return volume
