@@ -1,5 +1,6 @@
 """From files to one array: order, failures, stores; and the table of what is wrong."""
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -16,8 +17,12 @@ def planted(folder, num=6):
         volume[:, :, :] += np.arange(SHAPE[2], dtype=np.uint8) * 5
         path = nifti.write(folder / f"{i}.nii.gz", volume, AFFINE)
         split = records.SPLITS[i % 3]
-        scans.append(records.Record(2 + i, f"s{i}", "", "BA"[i % 2], i % 2, split, str(path)))
+        scans.append(record(i, centre="BA"[i % 2], split=split, path=str(path)))
     return scans
+
+
+def record(i, *, session="", **known):
+    return records.Record(row=2 + i, subject=f"s{i}", session=session, label=i % 2, **known)
 
 
 def load(scans, **settings):
@@ -49,7 +54,8 @@ def test_images_come_by_split_centre_and_subject(tmp_path):
 
 
 def test_identity_is_pinned():
-    assert records.identity(records.Record(2, "sub-01", "1", "A", 0)) == 3435563728
+    one = records.Record(row=2, subject="sub-01", session="1", centre="A", label=0)
+    assert records.identity(one) == 3435563728
 
 
 def test_an_unreadable_scan_leaves_no_gap(tmp_path):
@@ -95,6 +101,93 @@ def test_a_store_is_written_anew_when_anything_changed(tmp_path, change):
     np.testing.assert_array_equal(cohort.images, load(scans, **settings)[0].images)
 
 
+def test_the_same_image_under_two_records_is_nobodys(tmp_path):
+    scans = planted(tmp_path)
+    (tmp_path / "0.nii.gz").unlink()
+    (tmp_path / "0.nii.gz").symlink_to("5.nii.gz")  # s0 trains, s5 tests
+    packed = tmp_path / "1.nii.gz"  # s1 has the image of s2 in another orientation
+    image = nibabel.load(tmp_path / "2.nii.gz")
+    nibabel.save(image.as_reoriented([[1, -1], [0, 1], [2, -1]]), packed)
+    for store in (None, tmp_path / "images.bin", tmp_path / "images.bin"):
+        cohort, problems = load(scans, store=store)
+        assert [r.subject for r in cohort.records] == ["s3", "s4"]
+        assert subjects(cohort) == [3, 4]
+        assert [(p.row, p.subject, p.place) for p in problems] == [
+            (scans[i].row, scans[i].subject, scans[i].path) for i in (0, 1, 5, 2)
+        ]
+        assert problems[0].what.startswith("the same image as row 7 (subject s5, centre A), so")
+        assert problems[1].what.startswith("the same image as row 4 (subject s2, centre B), so")
+        assert "correct the paths" in problems[0].what
+    other = [r._replace(row=r.row + 10, subject=f"t{r.subject}") for r in scans]
+    _, renamed = load(other, store=store)
+    assert renamed[0].what.startswith("the same image as row 17 (subject ts5, centre A), so")
+
+
+def test_an_image_that_cannot_be_used_under_one_record_is_nobodys_either(tmp_path):
+    scans = planted(tmp_path, 3)
+    image = nibabel.load(tmp_path / "1.nii.gz")
+    far = AFFINE.copy()
+    far[0, 3] += 300
+    nifti.write(tmp_path / "2.nii.gz", np.asarray(image.dataobj), far)
+    scans[2] = scans[2]._replace(session="two")
+    cohort, problems = load(scans)
+    assert subjects(cohort) == [0]
+    assert problems[0].what.startswith("the same image as row 4 (subject s2, session two, centre B")
+    assert "mm off" in problems[1].what and "; the same image as row 3 (subj" in problems[1].what
+
+
+def test_of_many_records_of_one_image_three_are_named(tmp_path):
+    scans = [r._replace(path=planted(tmp_path)[0].path) for r in planted(tmp_path)]
+    cohort, problems = load(scans)
+    assert (cohort.records, len(problems)) == ((), 6)
+    assert "row 2 (subject s0, centre B), row 3 (" in problems[0].what
+    assert ", 2 more, so nobody" in problems[0].what
+
+
+def test_digests_and_notices_come_with_the_images_and_the_store(tmp_path):
+    scans = planted(tmp_path)
+    volume = np.arange(1200, dtype=np.float32).reshape(SHAPE)[:, :, :-2]
+    nifti.write(scans[4].path, volume, AFFINE)
+    for store in (None, tmp_path / "images.bin", tmp_path / "images.bin"):
+        cohort, problems = load(scans, store=store, dtype="float32")
+        assert problems == ()
+        assert cohort.digests == tuple(nifti.digest(r.path) for r in cohort.records)
+        assert cohort.notices == (
+            records.Problem(
+                6, "s4", scans[4].path, "the field of view covers 80% of the model's box"
+            ),
+        )
+    findings = checks.check(splits.assign(people(800)), notices=cohort.notices)
+    assert "1 used, but look at them:" in findings.text and "covers 80%" in findings.text
+    assert findings.problems == ()
+
+
+def test_a_change_of_the_other_half_of_a_pair_is_seen(tmp_path):
+    image = nibabel.load(planted(tmp_path, 1)[0].path)
+    pair = nibabel.Nifti1Pair(np.asarray(image.dataobj), AFFINE)
+    nibabel.save(pair, tmp_path / "a.img")
+    scans = [record(0, centre="A", split="train", path=str(tmp_path / "a.img"))]
+    store = tmp_path / "images.bin"
+    first = np.array(load(scans, store=store)[0].images[0])
+    moved = AFFINE.copy()
+    moved[0, 3] += 16
+    pair.set_sform(moved)
+    nibabel.save(pair, tmp_path / "b.img")
+    (tmp_path / "b.hdr").rename(tmp_path / "a.hdr")
+    again, _ = load(scans, store=store)
+    np.testing.assert_array_equal(again.images[0][1:], first[:-1])
+
+
+def test_whatever_a_reader_raises_is_that_scans_problem(tmp_path):
+    scans = planted(tmp_path, 3)
+    scans[1] = scans[1]._replace(path="a\0b")
+    scans[2] = scans[2]._replace(path=str(tmp_path / ("x" * 300)))
+    cohort, problems = load(scans)
+    assert subjects(cohort) == [0]
+    assert [p.place for p in problems] == [scans[1].path, scans[2].path]
+    assert "File name too long" in problems[1].what
+
+
 def test_slices_make_flat_images(tmp_path):
     cohort, _ = load(planted(tmp_path), slices=(-64, 8, 79.9))
     volumes, _ = load(planted(tmp_path))
@@ -131,7 +224,7 @@ def test_wrong_calls_are_named(tmp_path):
 
 
 def people(num, centre="A"):
-    return [records.Record(2 + i, f"{centre}{i}", "", centre, i % 2) for i in range(num)]
+    return [record(i, centre=centre)._replace(subject=f"{centre}{i}") for i in range(num)]
 
 
 def test_a_sound_cohort_has_nothing_to_say():

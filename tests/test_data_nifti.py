@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import tracemalloc
 
 import ml_dtypes
 import nibabel as nib
@@ -254,7 +255,7 @@ BROKEN = {
     "folder": "a folder: list the scan's file",
     "pipe": "a device, pipe or socket",
     "truncated": "stream is truncated or damaged .*: copy it again",
-    "truncated plain": r"truncated, or dim .* ask for 38,752 bytes of a file of 38,652",
+    "truncated plain": r"truncated, or dim, .* ask for 38,752 bytes of a file of 38,652",
     "truncated header": "header is truncated: 200 of 348 bytes",
     "damaged": "stream is truncated or damaged",
     "checksum": "damaged .*incorrect data check",
@@ -276,6 +277,121 @@ def test_a_broken_file_is_named_with_a_remedy(tmp_path, kind):
     path = broken(kind, tmp_path)
     with pytest.raises(ValueError, match=BROKEN[kind]):
         nifti.read(path, SHAPE, AFFINE)
+
+
+STRANGERS = {  # a file's content, and what it is called
+    "a.nii.zst": (b"\x28\xb5\x2f\xfd" + bytes(400), "compressed with zstd: run `zstd -d`"),
+    "a.nii.gz": (gzip.compress(gzip.compress(bytes(400))), "compressed twice: run `gunzip`"),
+    "a.nii": (bytes(1000), "filled with zeros, not a scan"),
+    "a.mnc": (b"\x89HDF\r\n\x1a\n" + bytes(400), "HDF5, such as MINC 2: convert it .* mnc2nii"),
+    "b.mnc": (b"CDF\1" + bytes(400), "NetCDF, such as MINC 1"),
+    "a.mgh": (b"\0\0\0\1" + bytes(400), "MGH/MGZ, not NIfTI"),
+    "a.dcm": (bytes(128) + b"DICM" + bytes(400), "DICOM: convert its series with dcm2niix"),
+    "b.nii.gz": (b"<!DOCTYPE html>", "a web page or XML, not a scan"),
+    "c.nii.gz": (b"/annex/objects/MD5E-s1--x.nii.gz\n", "a pointer of git-annex, .*annex get"),
+    "d.nii.gz": (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    "e.nii.gz": (bytes(range(256)) * 4, "not a readable NIfTI file: copy it again"),
+    "a.img": (b"raw", "one half of a pair: its header, a.hdr, is missing"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_another_kind_of_file_is_named_as_what_it_is(tmp_path, name):
+    content, words = STRANGERS[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        nifti.read(tmp_path / name, SHAPE, AFFINE)
+
+
+@pytest.mark.parametrize(
+    "target,words",
+    [
+        ("../.git/annex/objects/X/a.nii.gz", "git-annex that was not fetched: run `git annex get`"),
+        ("elsewhere.nii.gz", "a broken link to elsewhere.nii.gz: restore its target"),
+        ("a.nii.gz", "cannot be opened .*symbolic links"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_named(tmp_path, target, words):
+    (tmp_path / "a.nii.gz").symlink_to(target)
+    with pytest.raises(ValueError, match=words):
+        nifti.read(tmp_path / "a.nii.gz", SHAPE, AFFINE)
+
+
+def test_a_folder_of_dicom_files_is_told_from_another(tmp_path):
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ValueError, match="a folder of DICOM files: .* dcm2niix"):
+        nifti.read(tmp_path, SHAPE, AFFINE)
+
+
+def test_no_memory_is_taken_for_what_a_file_cannot_hold(tmp_path):
+    head = bytearray(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4) * 100).to_bytes())
+    head[42:48] = np.array([1000, 1000, 1000], "<i2").tobytes()
+    head[280:328] = np.diag([0.3, 0.3, 0.3, 0])[:3].astype("<f4").tobytes()
+    head[80:92] = np.full(3, 0.3, "<f4").tobytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(head)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="ask for 1,000,000,352 bytes of a compressed file"):
+        nifti.read(tmp_path / "a.nii.gz", SHAPE, AFFINE)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def hounsfield(folder, *, shift=16.0, noise=0.0, turn=0.0):
+    """Returns the path of a CT head in air of -1000, its field of view smaller than the box."""
+    voxels, affine = head(4)
+    voxels = np.where(voxels < 60, -1000, voxels - 60)
+    voxels = voxels + np.random.default_rng(0).normal(0, noise, voxels.shape)
+    affine = affine.copy()
+    affine[:3, 3] += shift
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    voxels = np.rint(voxels[4:-4, 4:-4, 4:-4]).astype(np.int16)
+    return nifti.write(folder / "ct.nii.gz", voxels, turned @ affine)
+
+
+@pytest.mark.parametrize("how", ["percentile", "zscore"])
+@pytest.mark.parametrize("turn", [0, 0.2])
+def test_air_is_dark_inside_and_outside_the_field_of_view_of_a_ct(tmp_path, how, turn):
+    shape, grid = nifti.grid(4)
+    found = nifti.load(hounsfield(tmp_path, turn=turn), shape, grid)
+    assert found.background == -1000 and 0.5 < found.inside < 0.9
+    assert found.volume[0, 0, 0] == -1000 == found.volume.min()
+    shown = intensity.scale(found.volume, how, background=found.background)
+    np.testing.assert_array_equal(shown, intensity.scale(found.volume, how))
+    air, brain = shown[found.volume == -1000], shown[18:22, 22:26, 18:22]
+    assert np.ptp(air) == 0 and air.size > 0.3 * shown.size
+    assert air[0] == shown.min()
+    assert np.median(brain) > air[0] + (180 if how == "percentile" else 1)
+
+
+def test_the_noise_of_air_is_filled_with_air(tmp_path):
+    shape, grid = nifti.grid(4)
+    found = nifti.load(hounsfield(tmp_path, noise=8), shape, grid)
+    assert -1010 < found.background < -1000
+    shown = intensity.scale(found.volume, "percentile", background=found.background)
+    assert shown[0, 0, 0] < 10 < 200 < np.median(shown[18:22, 22:26, 18:22])
+
+
+def test_the_edge_of_the_field_of_view_blends_into_its_background():
+    voxels = np.full((20, 24, 20), -1000, np.float32)
+    voxels[0] = 0
+    source = AFFINE.copy()
+    source[0, 3] += 10  # a voxel and a quarter
+    found = resampling.resample(voxels, source, SHAPE, AFFINE, -1000.0)
+    np.testing.assert_allclose(found[:4, 10, 10], [-1000, -250, -750, -1000][:4], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "volume,wanted",
+    [
+        (np.pad(np.full((3, 3, 3), 5), 1), 0),
+        (np.pad(np.full((3, 3, 3), 5), 1, constant_values=-3024), -3024),
+        (np.pad(np.full((3, 3, 3), 5), 1, constant_values=255), 255),
+        (np.arange(8).reshape(2, 2, 2), 1),  # every voxel on three faces: the lower quartile
+    ],
+)
+def test_what_surrounds_a_head_by_hand(volume, wanted):
+    assert intensity.surrounding(volume.astype(np.float32)) == wanted
 
 
 def test_a_trailing_axis_of_one_is_dropped(tmp_path):

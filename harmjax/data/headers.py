@@ -49,6 +49,7 @@ class Header(NamedTuple):
     inter: float
     unit: str  # as xyzt_units says
     pixdim: np.ndarray  # [3] voxel sizes
+    qfac: float  # pixdim[0], the direction of the qform's third axis
     sform_code: int
     qform_code: int
     sform: np.ndarray | None  # [4, 4] voxel index to mm (RAS), None where its code is 0
@@ -89,7 +90,8 @@ def parse(content, single):
     qform = orientation.qform(field, pixdim, mm) if field["qform_code"] else None
     offset = _offset(field["vox_offset"], single, version)
     codes = field["sform_code"], field["qform_code"]
-    return Header(shape, dtype, offset, slope, inter, unit, pixdim, *codes, sform, qform)
+    sizes = pixdim, field["pixdim"][0]
+    return Header(shape, dtype, offset, slope, inter, unit, *sizes, *codes, sform, qform)
 
 
 def _version(content, single):
@@ -115,6 +117,9 @@ def _version(content, single):
                     "original DICOM series with dcm2niix"
                 )
             raise ValueError(f"magic is {magic!r}: not NIfTI, or damaged: copy or convert it again")
+    if content[344:348] in (b"n+1\0", b"ni1\0") or content[4:7] in (b"n+2", b"ni2"):
+        size = int.from_bytes(content[:4], "little")
+        raise ValueError(f"sizeof_hdr is {size}, expected 348 or 540: copy or convert it again")
     what, remedy = scanfile.kind(content)
     raise ValueError(f"{what}: {remedy}")
 

@@ -4,6 +4,7 @@ The model sees a fixed box of 160 x 192 x 160 mm in MNI space. Its edges do not 
 size, so a scan at 4 mm shows the same head as one at 1 mm.
 """
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -26,6 +27,8 @@ LEAST_INSIDE, WHOLE_INSIDE = 0.5, 0.9
 # Between the .5th and the 99.5th percentile, of the scan's own: what a smear of a few voxels lacks.
 LEAST_CONTRAST = 0.05
 RANGE = (0.5, 99.5)
+# What float32 resolves between the darkest and the brightest voxel, as many levels as one byte has.
+FEWEST_STEPS = 256
 
 
 class Scan(NamedTuple):
@@ -209,12 +212,27 @@ def _load(path, shape, affine, align):
     return Scan(volume, background, inside, found, notices)
 
 
+@contextlib.contextmanager
+def _naming(file, listed):
+    """Puts a file's name before its defect where it is the other half of a pair."""
+    try:
+        yield
+    except ValueError as error:
+        name = pathlib.Path(file).name
+        raise ValueError(
+            f"{name}: {error}" if file != pathlib.Path(listed) else str(error)
+        ) from None
+
+
 def _canonical(path):
     """Returns (header, voxels [A, B, C] float32, affine [4, 4]), the axes as near RAS as can be."""
     header_path, voxels_path = scanfile.parts(path)
-    header = headers.parse(scanfile.head(header_path), single=header_path == voxels_path)
-    affine = orientation.affine(header)
-    voxels = _voxels(header, voxels_path)
+    with _naming(header_path, path):
+        single = header_path == voxels_path
+        header = headers.parse(scanfile.head(header_path), single)
+        affine = orientation.affine(header)
+    with _naming(voxels_path, path):
+        voxels = _voxels(header, voxels_path)
     turn = nib.io_orientation(affine)
     turned = nib.apply_orientation(voxels, turn)
     return header, turned, affine @ nib.orientations.inv_ornt_aff(turn, voxels.shape)
@@ -250,6 +268,11 @@ def _varied(voxels):
         )
     if low == high:
         raise ValueError(f"every voxel is {low:g}: the scan is empty")
+    if high - low < FEWEST_STEPS * np.spacing(max(abs(low), abs(high))):
+        raise ValueError(
+            f"voxels from {low:g} to {high:g} lie too far from 0 for their contrast to be kept: "
+            "correct scl_inter, or export the scan again"
+        )
 
 
 def _contrasted(volume, voxels):

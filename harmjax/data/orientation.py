@@ -40,7 +40,7 @@ def affine(header):
     if not SIDE_MM[0] <= side.max() <= SIDE_MM[1]:
         raise ValueError(
             f"a field of view of {listed(side)} mm, expected a longest side of {SIDE_MM[0]:g} to "
-            f"{SIDE_MM[1]:g}: {likely}"
+            f"{SIDE_MM[1]:g}: dim, {likely}"
         )
     if np.abs(found[:3, 3]).max() > OFFSET_MM:
         name = "qoffset" if header.sform is None else "srow"
@@ -66,7 +66,8 @@ def agreement(header, align):
             `LARGEST_SCALE`, or with one code and places more than `SAME_PLACE_MM` apart.
     """
     if header.sform is None:
-        return ()
+        told = "pixdim[0] is 0, which the standard reads as 1: make sure that left is left"
+        return () if header.qfac else (told,)
     notices = []
     voxel = np.linalg.norm(header.sform[:3, :3], axis=0)
     ratio = np.maximum(voxel / header.pixdim, header.pixdim / voxel).max()
@@ -92,7 +93,7 @@ def _place(header, align):
     spaces = SPACES[header.sform_code], SPACES[header.qform_code]
     if header.sform_code == header.qform_code:
         raise ValueError(
-            f"sform and qform have one code ({header.sform_code}, {spaces[0]}) but lie "
+            f"sform_code and qform_code are both {header.sform_code} ({spaces[0]}), but they lie "
             f"{apart:.0f} mm apart: correct the wrong one, or set its code to 0"
         )
     if header.sform_code < 3 <= header.qform_code:

@@ -51,7 +51,8 @@ def inside(available, source, shape, affine):
     for row, start, side in zip(matrix, offset, available, strict=True):
         steps = (np.float64(m) * p for m, p in zip(row, places, strict=True) if abs(m) > 1e-9)
         index = start + sum(steps, np.zeros((1, 1, 1)))
-        within = within & (index >= -0.5 - 1e-6) & (index <= side - 0.5 + 1e-6)
+        # Of centres on both edges one counts, so that n voxels are worth n.
+        within = within & (index >= -0.5 - 1e-6) & (index < side - 0.5 - 1e-6)
     return float(np.broadcast_to(within, shape).mean())
 
 

@@ -12,12 +12,11 @@ ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 PIECE = 1 << 20
 # deflate encodes at most 258 bytes in two bits (RFC 1951); zlib documents 1032:1 as its limit.
 DEFLATE_RATIO = 1032
-# Some writers of pairs fill the last disk block up with zeros.
-PADDING = 511
 
 CONVERT = "convert it to .nii.gz"
 MAGICS = (  # (where, bytes, what it is, what to do)
     (0, b"\x28\xb5\x2f\xfd", "compressed with zstd", "run `zstd -d`, then gzip"),
+    (0, b"\x1f\x8b", "compressed twice", "run `gunzip` once"),
     (0, b"BZh", "compressed with bzip2", "run `bunzip2`, then gzip"),
     (0, b"\xfd7zXZ\0", "compressed with xz", "run `xz -d`, then gzip"),
     (0, b"PK\3\4", "a zip archive", "unpack it"),
@@ -25,6 +24,7 @@ MAGICS = (  # (where, bytes, what it is, what to do)
     (0, b"\x89HDF\r\n\x1a\n", "HDF5, such as MINC 2", f"{CONVERT}, for MINC with mnc2nii"),
     (0, b"CDF\1", "NetCDF, such as MINC 1", f"{CONVERT}, for MINC with mnc2nii"),
     (128, b"DICM", "DICOM", "convert its series with dcm2niix"),
+    (0, b"\x08\0", "DICOM without a preamble", "convert its series with dcm2niix"),
     (0, b"\0\0\0\1", "MGH/MGZ, not NIfTI", f"{CONVERT} with mri_convert"),
     (0, b"NRRD", "NRRD, not NIfTI", CONVERT),
     (0, b"\x93NUMPY", "a NumPy array without orientation", "export the scan as .nii.gz"),
@@ -93,25 +93,25 @@ def body(path, start, count):
     compressed = _compressed(path)
     if needed > (size * DEFLATE_RATIO if compressed else size):
         raise ValueError(
-            f"the file is truncated, or dim and datatype are wrong: they ask for {needed:,} bytes "
-            f"of a {'compressed ' * compressed}file of {size:,}: copy or convert it again"
+            f"the file is truncated, or dim, datatype or vox_offset is wrong: they ask for "
+            f"{needed:,} bytes of a {'compressed ' * compressed}file of {size:,}: copy or convert "
+            "it again"
         )
     found, at = np.empty(count, np.uint8), -start
     for piece in _pieces(path):
         values = np.frombuffer(piece, np.uint8)
         kept = values[max(0, -at) : max(0, count - at)]
         found[max(0, at) : max(0, at) + kept.size] = kept
-        rest = values[max(0, count - at) :]
         at += values.size
-        if rest.any() or at - count > PADDING:
+        if at > count:
             raise ValueError(
                 f"the file goes on after the {needed:,} bytes that dim, datatype and vox_offset "
                 "ask for, so one of them is wrong: convert or copy it again"
             )
     if at < count:
         raise ValueError(
-            f"the file is truncated, or dim and datatype are wrong: they ask for {needed:,} bytes, "
-            f"the file holds {start + at:,}: copy or convert it again"
+            f"the file is truncated, or dim, datatype or vox_offset is wrong: they ask for "
+            f"{needed:,} bytes, the file holds {start + at:,}: copy or convert it again"
         )
     return found
 
@@ -182,7 +182,7 @@ def _folder(path):
         file = path / name
         if file.is_file():
             with file.open("rb") as opened:
-                if opened.read(132)[128:] == b"DICM":
+                if kind(opened.read(HEADER_BYTES))[0].startswith("DICOM"):
                     return "a folder of DICOM files: convert the series with dcm2niix"
     return "a folder: list the scan's file itself"
 

@@ -1,0 +1,31 @@
+"""A sample of `make fuzz`, and that it sees what goes wrong."""
+
+import numpy as np
+import pytest
+
+from harmjax.data import nifti
+from tests.fuzz import forge, oracle, scans
+
+
+def test_mutated_scans_are_read_right_or_refused_by_name(tmp_path):
+    found = list(scans.outcomes(63, 7, tmp_path))
+    assert [o for o in found if o.verdict in ("wrong", "crashed")] == []
+    assert {o.verdict for o in found} == {"accepted", "refused"}
+    assert len({o.kind for o in found}) == len(scans.MUTATIONS)
+
+
+@pytest.mark.parametrize("name", scans.BASES)
+def test_scans_that_nothing_happened_to_are_read(tmp_path, name):
+    field, voxels, order, version, packed, ending = scans.base(name)
+    head = forge.header(field, order=order, version=version)
+    path = tmp_path / f"scan{ending}"
+    forge.write(path, head, forge.stored(voxels, order), packed=packed)
+    assert scans.judged(path, sound=True) == ("accepted", "")
+
+
+def test_a_mirrored_volume_would_be_called_wrong(tmp_path, monkeypatch):
+    path = nifti.write(tmp_path / "a.nii", scans.head(scans.SHAPE), scans.GRID)
+    assert scans.judged(path, sound=True) == ("accepted", "")
+    true = oracle.volume
+    monkeypatch.setattr(oracle, "volume", lambda v, *a: true(np.asarray(v)[::-1], *a))
+    assert scans.judged(path, sound=True)[0] == "wrong"
