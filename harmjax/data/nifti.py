@@ -276,21 +276,26 @@ def _varied(voxels):
 
 
 def _contrasted(volume, voxels):
-    low, high = np.percentile(volume, RANGE)
+    low, high = _range(volume)
     if low == high:
         share = 1 - np.mean(volume == low)
         raise ValueError(
             f"only {share:.2%} of the voxels inside the model's box differ from {low:g}: look at "
             "the scan, its field of view or its masking is wrong"
         )
-    step = tuple(slice(None, None, max(1, side // 64)) for side in voxels.shape)
-    least, most = np.percentile(voxels[step], RANGE)
+    least, most = _range(voxels)
     if high - low < LEAST_CONTRAST * (most - least):
         raise ValueError(
             f"the model's box shows {(high - low) / (most - least):.1%} of the scan's contrast "
             f"({low:g} to {high:g} of {least:g} to {most:g}): look at the scan, its voxel size "
             "(pixdim, srow) or its place is wrong"
         )
+
+
+def _range(voxels):
+    # Every second or third voxel of a fine scan tells as much, in a tenth of the time.
+    step = tuple(slice(None, None, max(1, side // 64)) for side in voxels.shape)
+    return np.percentile(voxels[step], RANGE)
 
 
 def _middle(affine, shape):
