@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 from concurrent import futures
@@ -257,6 +258,14 @@ def _close_up(images, failures):
 def _map(store, dtype, shape, mode):
     if not shape[0]:
         return np.empty(shape, dtype)
+    if mode == "w+":
+        # A full disk found while writing to a memory map ends the process without a word.
+        with open(store, "wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(store)) from None
+        mode = "r+"
     return np.memmap(store, dtype, mode, shape=shape)
 
 

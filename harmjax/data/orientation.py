@@ -13,6 +13,9 @@ LARGEST_SCALE = 1.4
 SAME_SCALE = 1.01
 # Rounding moves a corner by hundredths of a mm; 5 mm exceeds any voxel that the model is shown.
 SAME_PLACE_MM = 5.0
+# A turn by 180 degrees has a = sqrt(1 - b^2 - c^2 - d^2) = 0; the rounding of b, c, d to float32
+# alone would make it .1 degrees of another axis.
+HALF_TURN = 4e-7
 # cos 60 degrees: a gantry tilts by at most 30.
 LEAST_UPRIGHT = 0.5
 
@@ -87,16 +90,21 @@ def _place(header, align):
             "sform (srow) and qform (pixdim[0], quatern) mirror each other, so left and right "
             "would be guessed: correct the wrong one, or set its code to 0"
         )
-    apart = _apart(header, align)
+    centred = align == "centre"
+    apart = _apart(header.sform, header.qform, header.shape, centred)
     if apart <= SAME_PLACE_MM:
         return
     spaces = SPACES[header.sform_code], SPACES[header.qform_code]
-    if header.sform_code == header.qform_code:
+    # A quaternion cannot hold the shear of a tilted gantry.
+    upright = _upright(header.sform)
+    if _apart(upright, header.qform, header.shape, centred) <= SAME_PLACE_MM:
+        yield f"srow has a shear of {apart:.0f} mm, which the qform cannot hold: srow is used"
+    elif header.sform_code == header.qform_code:
         raise ValueError(
             f"sform_code and qform_code are both {header.sform_code} ({spaces[0]}), but they lie "
             f"{apart:.0f} mm apart: correct the wrong one, or set its code to 0"
         )
-    if header.sform_code < 3 <= header.qform_code:
+    elif header.sform_code < 3 <= header.qform_code:
         yield f"the sform ({spaces[0]}) is used, {apart:.0f} mm from the qform ({spaces[1]})"
 
 
@@ -140,8 +148,9 @@ def qform(field, pixdim, mm):
             f"quatern_b, c, d are {listed(quaternion)} and qoffset {listed(field['qoffset'])}: no "
             "rotation and place: repair them, or set qform_code to 0 where the sform is right"
         )
-    b, c, d = quaternion / max(1.0, np.sqrt(square))
-    a = np.sqrt(max(0.0, 1 - (b * b + c * c + d * d)))
+    if square > 1 - HALF_TURN:
+        quaternion, square = quaternion / np.sqrt(square), 1.0
+    (b, c, d), a = quaternion, np.sqrt(1 - square)
     turn = [
         [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -153,13 +162,22 @@ def qform(field, pixdim, mm):
     return found
 
 
-def _apart(header, align):
-    """Returns how far apart sform and qform put the corner that they agree on least, in mm."""
-    corners = np.array(np.meshgrid(*[(-0.5, side - 0.5) for side in header.shape])).reshape(3, -1)
-    apart = (header.sform - header.qform)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])
-    if align == "centre":
+def _apart(first, second, shape, centred):
+    """Returns how far apart two affines put the corner that they agree on least, in mm."""
+    corners = np.array(np.meshgrid(*[(-0.5, side - 0.5) for side in shape])).reshape(3, -1)
+    apart = (first - second)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])
+    if centred:
         apart = apart - apart.mean(axis=1, keepdims=True)
     return float(np.linalg.norm(apart, axis=0).max())
+
+
+def _upright(affine):
+    """Returns an affine with the nearest orthogonal axes, as a quaternion is made from it."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(affine[:3, :3] / lengths)
+    found = affine.copy()
+    found[:3, :3] = left @ right * lengths
+    return found
 
 
 def listed(values):

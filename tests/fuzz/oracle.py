@@ -29,7 +29,7 @@ def background(voxels):
 
 
 def volume(voxels, source, shape, affine):
-    """Returns (volume [X, Y, Z] float64, share of it inside the field of view).
+    """Returns (volume [X, Y, Z] float64, the share of it inside the field of view: least, most).
 
     Args:
         voxels: [A, B, C] in any orientation.
@@ -41,7 +41,7 @@ def volume(voxels, source, shape, affine):
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, 3)
     place = index @ affine[:3, :3].T + affine[:3, 3]
     at = (place - source[:3, 3]) @ np.linalg.inv(source[:3, :3]).T
-    within = ((at >= -0.5 - 1e-6) & (at < np.array(voxels.shape) - 0.5 - 1e-6)).all(1)
+    beyond = np.maximum(-0.5 - at, at - np.array(voxels.shape) + 0.5).max(1)
     whole = _whole(at, source, affine)
     values = voxels.astype(np.float64) - fill
     if whole is None:
@@ -55,7 +55,8 @@ def volume(voxels, source, shape, affine):
         weight = np.prod(np.where(corner, at - low, 1 - (at - low)), axis=1)
         known = ((where >= 0) & (where < voxels.shape)).all(1)
         found[known] += weight[known] * values[tuple(where[known].T)]
-    return found.reshape(shape) + fill, within.mean()
+    share = np.mean(beyond < -1e-5), np.mean(beyond < 1e-5)
+    return found.reshape(shape) + fill, share
 
 
 def _whole(at, source, affine):

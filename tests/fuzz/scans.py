@@ -122,8 +122,9 @@ def judged(path, sound, kind="", told=""):
         return "wrong", f"accepted, but {refusal}"
     spread = wanted.max() - wanted.min()
     off = np.abs(cohort.images[0] - wanted).max()
-    if not off <= 1e-3 * spread or share < nifti.LEAST_INSIDE - 0.01:
-        return "wrong", f"accepted, {off:g} off in {spread:g}, {share:.0%} inside"
+    # Quaternions of float32 turn a scan by up to .1 degrees.
+    if not off <= 5e-3 * spread or share[1] < nifti.LEAST_INSIDE:
+        return "wrong", f"accepted, {off:g} off in {spread:g}, {share[1]:.0%} inside"
     if nifti.digest(path) != cohort.digests[0]:
         return "wrong", "two digests"
     return "accepted", ""
