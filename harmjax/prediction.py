@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import preparation, programs, runs
-from harmjax.data import manifest, tabular
+from harmjax.data import checks, manifest, nifti, tabular
 
 HEADER = ("subject", "session", "centre", "path", "probability", "logit", "run_split")
 LEFT_OUT = ("row", "subject", "place", "problem")
@@ -61,19 +61,14 @@ def predict(run, scans) -> Prediction:
         for r, digest, p, z in zip(
             cohort.records, cohort.digests, probability, logits, strict=True
         ):
-            used = known.get(content(digest)) or known.get(_person(r), "")
+            used = known.get(nifti.image_digest(digest)) or known.get(_person(r), "")
             rows.append([r.subject, r.session, r.centre, r.path, float(p), float(z), used])
     trained = sum(row[-1] == "train" for row in rows)
     if trained:
         notices += (f"{trained} of {len(rows)} are of scans or people that the run trained on",)
     notices += listing.notices
-    notices += tuple(f"{p.subject}: {p.place}: {p.what}" for p in cohort.notices)
+    notices += (checks.table(cohort.notices),) if cohort.notices else ()
     return Prediction(rows, [list(p) for p in sorted((*listing.problems, *failures))], notices)
-
-
-def content(digest: str) -> str:
-    """The part of a digest that stays where an image is copied or saved anew."""
-    return digest.partition(".")[0]
 
 
 def _known(made) -> dict:
@@ -83,7 +78,7 @@ def _known(made) -> dict:
     """
     known, people = {}, {}
     for r, of in zip(made.records, made.sources, strict=True):
-        known[content(of.digest)] = known[_person(r)] = r.split
+        known[nifti.image_digest(of.digest)] = known[_person(r)] = r.split
         people.setdefault(r.subject, set()).add((r.scope, r.split))
     alone = {subject: own for subject, own in people.items() if len(own) == 1}
     return {("", subject): split for subject, ((_, split),) in alone.items()} | known

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from harmjax.data import nifti
-from tests.fuzz import forge, oracle, scans
+from harmjax.data import cells, nifti
+from tests.fuzz import forge, oracle, scans, tables
 
 
 def test_mutated_scans_are_read_right_or_refused_by_name(tmp_path):
@@ -12,6 +12,19 @@ def test_mutated_scans_are_read_right_or_refused_by_name(tmp_path):
     assert [o for o in found if o.verdict in ("wrong", "crashed")] == []
     assert {o.verdict for o in found} == {"accepted", "refused"}
     assert len({o.kind for o in found}) == len(scans.MUTATIONS)
+
+
+def test_mutated_tables_are_read_right_or_refused_by_name(tmp_path):
+    found = list(tables.outcomes(300, 7, tmp_path / "tables"))
+    assert [o for o in found if o.verdict in ("wrong", "crashed")] == []
+    assert {o.verdict for o in found} == {"accepted", "refused"}
+
+
+def test_a_label_of_another_row_would_be_called_wrong(tmp_path, monkeypatch):
+    real = cells.meaning
+    monkeypatch.setattr(cells, "meaning", lambda *words: lambda cell: 1 - real(*words)(cell))
+    found = list(tables.outcomes(9, 7, tmp_path / "tables"))
+    assert all(o.verdict != "accepted" for o in found)
 
 
 @pytest.mark.parametrize("name", scans.BASES)

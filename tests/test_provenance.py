@@ -196,7 +196,9 @@ def test_people_may_be_dropped_while_a_run_goes_on(begun, tmp_path):
     who = study.names[0]
     config.data.drop = str(tmp_path / "drop.csv")
     (tmp_path / "drop.csv").write_text(f"Subject\n{who}\n")
-    pathlib.Path(rows_of(workdir)[0]["path"]).unlink()
+    file = pathlib.Path(rows_of(workdir)[0]["path"])
+    content = file.read_bytes()
+    file.unlink()
     again = prepared(config, workdir)
     assert f"data.drop has grown by 1 ({who})" in again.text
     assert again.drop.tolist() == [name == who for name in again.names]
@@ -206,6 +208,7 @@ def test_people_may_be_dropped_while_a_run_goes_on(begun, tmp_path):
     assert rows_of(workdir)[0]["word"] == "drop"
     assert same(prepared(config, workdir), again)
     config.data.drop = ""
+    file.write_bytes(content)
     with pytest.raises(records.ManifestError, match=f"said something else of {who}"):
         prepared(config, workdir)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax.data import checks, nifti, people, provenance, records, splits
+from harmjax.data import checks, people, provenance, records, splits
 
 MANIFEST = "manifest.csv"
 
@@ -112,7 +112,7 @@ def changed(made, listing, data) -> provenance.Change:
     """What differs between a run and its table and files now; see `again`."""
     trained = np.array([r.split == "train" for r in made.records], bool)
     dropped = trained & (_said(made.records, data) == people.DROP)
-    return provenance.changed(made, listing, dropped, nifti.digest, verify=not data.features)
+    return provenance.changed(made, listing, dropped, verify=not data.features)
 
 
 def refuse(workdir, problems) -> None:

@@ -49,6 +49,7 @@ def load(
     align="world",
     slices=(),
     store=None,
+    unique=True,
     progress=True,
 ):
     """Returns (Cohort, problems): scans that cannot be read are left out, each with a problem.
@@ -58,7 +59,8 @@ def load(
     was trained on.
 
     Args:
-        scans: records with a path and a split.
+        scans: records with a path and a split; one without a path is a person who was taken out of
+            the data while a run goes on, and whose image is 0.
         spacing: voxel size of the model's grid in mm.
         intensity: 'raw', 'percentile' or 'zscore', see `intensity.scale`.
         percentiles: low and high, in percent, for 'percentile'.
@@ -67,6 +69,7 @@ def load(
         slices: axial positions in mm; images are then [X, Y, len(slices)], else [X, Y, Z].
         store: a file to keep the images in, for cohorts larger than memory and for resuming. It is
             read again as long as scans, files and settings are the same, else written anew.
+        unique: whether records of one image are left out; else each has a notice.
         progress: whether to draw a progress bar.
 
     Raises:
@@ -89,6 +92,8 @@ def load(
     scans = in_order(scans)
 
     def image(path):
+        if not path:
+            return 0, nifti.Scan(None, 0.0, 1.0, "", ())
         scan = nifti.load(path, shape, affine, align=align)
         volume = intensities.scale(scan.volume, intensity, percentiles, scan.background)
         volume = volume if planes is None else volume[:, :, planes]
@@ -96,15 +101,18 @@ def load(
 
     side = shape if planes is None else (*shape[:2], len(planes))
     settings = (FORMAT, float(spacing), intensity, *map(float, percentiles), dtype, align, planes)
-    images, done = _images(scans, image, side, dtype, settings, store, progress)
-    failures = _left_out(scans, done)
+    images, done = _images(scans, image, side, dtype, settings, store, unique, progress)
+    failures = _left_out(scans, done, unique)
     good = [i for i in range(len(scans)) if i not in failures]
+    notices = {i: list(what) for i, what in done.notices.items()}
+    for i, what in ({} if unique else _repeated(scans, done)).items():
+        notices.setdefault(i, []).append(what)
     cohort = Cohort(
         tuple(scans[i] for i in good),
         images,
         tuple(sorted({scans[i].centre for i in good})),
         tuple(done.digests[i] for i in good),
-        tuple(_problem(scans[i], what) for i in good for what in done.notices.get(i, ())),
+        tuple(_problem(scans[i], what) for i in good for what in notices.get(i, ())),
     )
     return cohort, tuple(_problem(scans[i], what) for i, what in sorted(failures.items()))
 
@@ -162,11 +170,19 @@ def _problem(scan, what):
     return records.Problem(scan.row, scan.subject, scan.path, what)
 
 
-def _left_out(scans, done):
+def _left_out(scans, done, unique):
     """Returns {index: why} of the scans that failed, and of those that share an image."""
-    failures, same = dict(done.failures), {}
+    repeated = _repeated(scans, done) if unique else {}
+    found = {i: (done.failures.get(i), repeated.get(i)) for i in {*done.failures, *repeated}}
+    return {i: "; ".join(filter(None, both)) for i, both in found.items()}
+
+
+def _repeated(scans, done):
+    """Returns {index: whose image it is too} of the scans that share one."""
+    repeated, same = {}, {}
     for i, digest in sorted(done.digests.items()):
-        same.setdefault(nifti.image_digest(digest), []).append(i)
+        if digest:
+            same.setdefault(nifti.image_digest(digest), []).append(i)
     for group in same.values():
         for i in group if len(group) > 1 else ():
             others = [_named(scans[k]) for k in group if k != i]
@@ -174,8 +190,8 @@ def _left_out(scans, done):
                 others[3:] = [f"{len(others) - 3} more"]
             what = f"the same image as {', '.join(others)}, so nobody can say whose it is: "
             what += "correct the paths, or remove the rows that are wrong"
-            failures[i] = f"{failures[i]}; {what}" if i in failures else what
-    return failures
+            repeated[i] = what
+    return repeated
 
 
 def _named(scan):
@@ -183,29 +199,29 @@ def _named(scan):
     return f"row {scan.row} (subject {scan.subject}{session}, centre {scan.centre})"
 
 
-def _images(scans, image, side, dtype, settings, store, progress):
+def _images(scans, image, side, dtype, settings, store, unique, progress):
     """Returns (images [R, *side] without those left out, what else reading gave)."""
     dtype = intensities.DTYPES[dtype]
     if store is None:
         images = np.empty((len(scans), *side), dtype)
         done = _fill(images, scans, image, progress)
-        return images[: _close_up(images, _left_out(scans, done))], done
+        return images[: _close_up(images, _left_out(scans, done, unique))], done
     store = pathlib.Path(store)
     note = store.with_name(store.name + ".json")
-    mark = _fingerprint(scans, side, settings)
+    mark = _fingerprint(scans, side, (*settings, unique))
     done = _known(note, mark)
     if done is None:
         store.parent.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)
         images = _map(store, dtype, (len(scans), *side), "w+")
         done = _fill(images, scans, image, progress)
-        if _close_up(images, _left_out(scans, done)):
+        if _close_up(images, _left_out(scans, done, unique)):
             images.flush()
         # The note comes last: a store without one was interrupted and is written anew.
         part = note.with_name(note.name + ".part")
         part.write_text(json.dumps({"fingerprint": mark, **done._asdict()}, indent=1))
         os.replace(part, note)
-    num_good = len(scans) - len(_left_out(scans, done))
+    num_good = len(scans) - len(_left_out(scans, done, unique))
     return _map(store, dtype, (len(scans), *side), "r")[:num_good], done
 
 

@@ -10,10 +10,10 @@ import io
 import math
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from harmjax.data import records, sheet
+from harmjax.data import nifti, records, sheet
 
 WRITTEN = (
     *("subject", "session", "centre", "label", "split", "path", "sex", "age", "left_out"),
@@ -27,8 +27,8 @@ class Source(NamedTuple):
     """What was read for one record."""
 
     digest: str = ""  # of the content, see `nifti.digest` and `of_features`
-    size: int = -1  # bytes of the file, -1 where there is none
-    modified: int = -1  # ns since the epoch
+    size: int = -1  # bytes of its files, -1 where there are none
+    modified: int = -1  # the latest of them, ns since the epoch
 
 
 class Made(NamedTuple):
@@ -50,12 +50,14 @@ class Change(NamedTuple):
 
 
 def source(path, digest: str) -> Source:
-    """Returns the `Source` of a file whose content was just read; path '' is no file."""
+    """Returns the `Source` of a scan whose content was just read; path '' is no file."""
     try:
-        stat = os.stat(path) if path else None
+        stats = [os.stat(file) for file in nifti.files(path)] if path else []
     except OSError:
-        stat = None
-    return Source(digest, stat.st_size, stat.st_mtime_ns) if stat else Source(digest)
+        stats = []
+    if not stats:
+        return Source(digest)
+    return Source(digest, sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats))
 
 
 def of_features(values) -> str:
@@ -150,9 +152,7 @@ def _record(cell):
     return records.Record(**values)
 
 
-def changed(
-    made: Made, listing, gone: Sequence[bool], digest: Callable[[str], str], verify: bool = True
-) -> Change:
+def changed(made: Made, listing, gone: Sequence[bool], verify: bool = True) -> Change:
     """Returns what differs between a run and its table and files now.
 
     A file counts as the same if its size and time are; otherwise its content decides.
@@ -161,7 +161,6 @@ def changed(
         made: what the run is made of.
         listing: `manifest.Listing` of the table now.
         gone: of each used record, whether a person has dropped it: then row and file may be gone.
-        digest: from a path to its content's digest.
         verify: whether files are looked at.
     """
     names = records.names(made.records)
@@ -183,7 +182,7 @@ def changed(
                     path = ""
                 else:
                     absent.append(records.Problem(r.row, name, path, "the file is gone"))
-            elif found != of and _content(digest, path) != of.digest:
+            elif found != of and _content(path) != of.digest:
                 problems.append(records.Problem(r.row, name, path, "the file's content changed"))
         today.append(r._replace(path=path, features=() if dropped and row is None else r.features))
     return Change(
@@ -191,9 +190,9 @@ def changed(
     )
 
 
-def _content(digest, path):
+def _content(path):
     try:
-        return digest(path)
+        return nifti.digest(path)
     except ValueError:
         return ""
 

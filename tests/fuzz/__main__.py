@@ -9,10 +9,10 @@ import pathlib
 import sys
 import tempfile
 
-from tests.fuzz import outcome, scans
+from tests.fuzz import outcome, scans, tables
 
 # (part, share of the inputs): functions of (num, seed, folder) that yield outcomes.
-PARTS = ((scans.outcomes, 1.0),)
+PARTS = ((scans.outcomes, 0.5), (tables.outcomes, 0.5))
 
 
 def main():
