@@ -19,8 +19,9 @@ def published_schedule(
     Args:
         learning_rate: Rate of cycle 0.
         decay: Per cycle.
-        restart: The authors' quirk: from this cycle on the exponent counts from here again, so that
-            cycle `restart` starts at `learning_rate`. None never restarts.
+        restart: The authors' quirk: from this cycle on the exponent is `cycle - restart + 1`. Their
+            script decays the rate once before it first sets it, so that cycle `restart` runs at
+            `learning_rate * exp(-decay)`. None never restarts.
 
     Example:
         >>> round(float(published_schedule(1e-4, 0.1)(10)) * 1e5, 3)
@@ -30,7 +31,7 @@ def published_schedule(
     def rate(cycle):
         since = jnp.asarray(cycle)
         if restart is not None:
-            since = jnp.where(since >= restart, since - restart, since)
+            since = jnp.where(since >= restart, since - restart + 1, since)
         return learning_rate * jnp.exp(-decay * since.astype(jnp.float32))
 
     return rate

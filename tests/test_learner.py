@@ -100,11 +100,13 @@ def test_schedule_is_a_function_of_the_cycle():
     np.testing.assert_allclose(rate(7), 1e-4 * np.exp(-0.7), rtol=1e-6)
 
 
-def test_authors_schedule_starts_anew_after_the_warm_up():
-    rate = learner.published_schedule(1e-4, 0.1, restart=11)
-    np.testing.assert_allclose(rate(10), 1e-4 * np.exp(-1.0), rtol=1e-6)
-    np.testing.assert_allclose(rate(11), 1e-4, rtol=1e-6)
-    np.testing.assert_allclose(rate(13), 1e-4 * np.exp(-0.2), rtol=1e-6)
+def test_authors_schedule_starts_anew_one_step_in():
+    """Their script at a rate of .001: the warm-up's e^-1 at cycle 10, and .000905 logged at 11."""
+    rate = learner.published_schedule(1e-3, 0.1, restart=11)
+    cycles = np.arange(30)
+    exponent = np.where(cycles <= 10, cycles, cycles - 10)
+    np.testing.assert_allclose(rate(cycles), 1e-3 * np.exp(-0.1 * exponent), rtol=1e-6)
+    np.testing.assert_allclose(rate(11), 0.000905, atol=5e-7)
 
 
 def test_one_forward_pass_is_remembered_for_its_own_model_and_images():
