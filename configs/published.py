@@ -3,8 +3,8 @@
 python -m experiments.train --config=configs/published.py --workdir=runs/published \\
     --config.data.manifest=path/to/manifest.csv
 
-`:authors` turns on every quirk of the authors' code, `:runlocal` runs the same code on a small
-semi-synthetic cohort in under two minutes on two CPU cores:
+`:authors` turns on every quirk of the authors' code (docs/authors.md), `:runlocal` runs the same
+code on a small semi-synthetic cohort in under two minutes on two CPU cores:
 
 python -m experiments.make_cohort --config=configs/published.py:runlocal --workdir=runs/local/cohort
 python -m experiments.train --config=configs/published.py:runlocal --workdir=runs/local
@@ -25,7 +25,9 @@ def get_config(arg=""):
         config.data.verify_on = "test"
         config.train.drop_remainders = True
         config.train.restart_schedule = 1
+        config.train.deliver = "last"
         config.policy.verify_revisit.swap_denominators = True
+        config.policy.verify_revisit.float_bound = True
     if "runlocal" in words:
         config.data.manifest = "runs/local/cohort/manifest.csv"
         config.data.spacing = config.cohort.spacing = 4.0

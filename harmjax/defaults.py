@@ -71,12 +71,12 @@ def get_config() -> ml_collections.ConfigDict:
     train.batch_size = 5
     train.learning_rate = 1e-4
     train.decay = 0.1  # the rate falls by exp(-decay) per cycle
-    train.restart_schedule = -1  # cycles after the warm-up until the rate starts anew; -1 never
+    train.restart_schedule = -1  # 1: the authors' quirk, decay anew from that cycle after warm-up
     train.drop_remainders = False  # the authors' quirk: only full batches
     train.warmup_cycles = 10
     train.warmup_on = "clean"  # clean: without planted harm; as_is: on everything
     train.cycles = 30  # in all, the warm-up included
-    train.deliver = "retrain"  # retrain from the warm-up on the final mask | last
+    train.deliver = "retrain"  # retrain from the warm-up on the final mask | last, as the authors
     train.stops_per_call = 32  # between two updates of the progress bar
     train.verification_batch = 8  # fastest on CPU; take more on a GPU
     train.minimum_group = 5  # held-out scans below which a centre answers counts only
@@ -88,6 +88,7 @@ def get_config() -> ml_collections.ConfigDict:
     published.threshold = 0.02  # tolerated rise of an error rate per sample tried
     published.revisit_after = 2  # cycles
     published.swap_denominators = False  # the authors' quirk: FP / positives, FN / negatives
+    published.float_bound = False  # the authors' quirk: a rise on the bound is decided by rounding
     policy.screen = screen = ml_collections.ConfigDict()
     screen.alpha = 0.01  # expected fraction of good training samples that are eliminated
     screen.families = ("margin", "appearance")  # of evidence: files of harmjax/scorers

@@ -63,14 +63,14 @@ def _verified(trail):
 
 
 def _decided(trail):
-    return np.isin(trail.kind, (*types.VERIFIED, *types.JUDGED))
+    return np.isin(trail.kind, (*types.COMPARED, *types.JUDGED))
 
 
 def _row(cycle, stop, centre, one, names) -> list:
     subjects = ";".join(names[i] for i in one.ids if i < len(names))
     numbers = [*(int(c) for c in one.counts), *error_rates(one.counts)]
     compared = [None, None, None]
-    if int(one.kind) in types.VERIFIED:
+    if int(one.kind) in types.COMPARED:
         compared = [*error_rates(one.reference), round(float(one.allowed), 6)]
     kind = types.TRIAL_KINDS[int(one.kind)]
     verdict = [int(one.accepted), float(one.p_value)]

@@ -155,11 +155,13 @@ class Trail(NamedTuple):
     p_value: Array  # [R] float32, NaN where nothing was tested
 
 
-NO_TRIAL, BATCH, SINGLE, REVISIT, UNVERIFIED, SUSPICION, EXAMINATION, CENTRE = range(8)
+NO_TRIAL, BATCH, SINGLE, REVISIT, UNVERIFIED, SUSPICION, EXAMINATION, CENTRE, COPIED = range(9)
 TRIAL_KINDS = (
     *("", "batch", "single", "revisit", "unverified", "suspicion", "examination", "centre"),
+    "single",
 )
 VERIFIED = (BATCH, SINGLE, REVISIT)  # trials of an update, each verified at every centre
+COMPARED = (*VERIFIED, COPIED)  # COPIED: a batch of one was its sample's lone trial; costs nothing
 JUDGED = (SUSPICION, EXAMINATION, CENTRE)  # verdicts on evidence, without an update
 
 

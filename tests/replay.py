@@ -14,7 +14,9 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def replay(decisions, subjects, *, threshold, revisit_after=2, swapped=False, drop=False):
+def replay(
+    decisions, subjects, *, threshold, revisit_after=2, swapped=False, floats=False, drop=False
+):
     """Walks through a run and asserts that every decision follows from the recorded counts.
 
     Args:
@@ -22,11 +24,13 @@ def replay(decisions, subjects, *, threshold, revisit_after=2, swapped=False, dr
         subjects: {subject: centre} of the training samples.
         threshold, revisit_after: Of the policy.
         swapped: Whether rates have the other class's denominator.
+        floats: Whether rates are compared as floats, instead of counts as integers.
         drop: Whether remainders are not visited.
 
     Returns:
         (eliminated, pending, harm, events): sets of subjects, {subject: last lone rate change} and
-        how often each kind of decision was taken.
+        how often each kind of decision was taken; `copied` counts the single rows that repeat a
+        batch of one, `rounded` the decisions that differ between floats and integers.
     """
     rows = list(decisions)
     base = rows.pop(0)
@@ -38,10 +42,11 @@ def replay(decisions, subjects, *, threshold, revisit_after=2, swapped=False, dr
     for_fp, for_fn = (positives, negatives) if swapped else (negatives, positives)
     pending, eliminated, harm = {}, set(), {}
     events = dict.fromkeys(("batch", "single", "revisit", "rejected", "cleared"), 0)
+    events |= {"copied": 0, "rounded": 0}
     for cycle in sorted({int(row["cycle"]) for row in rows}):
         todo = [row for row in rows if int(row["cycle"]) == cycle]
         offered = set(subjects) - eliminated - set(pending)
-        visited, isolated = [], []
+        visited, isolated, alone = [], [], None
         due = [s for s, since in pending.items() if since + revisit_after <= cycle]
         while todo:
             row = todo.pop(0)
@@ -61,6 +66,12 @@ def replay(decisions, subjects, *, threshold, revisit_after=2, swapped=False, dr
             extra_fp, extra_fn = (counts[c] - reference[c] for c in ("fp", "fn"))
             harmful = extra_fp > math.floor(threshold * len(tried) * for_fp + 1e-9)
             harmful |= extra_fn > math.floor(threshold * len(tried) * for_fn + 1e-9)
+            higher = False
+            for error, scans in (("fp", for_fp), ("fn", for_fn)):
+                before = reference[error] / scans
+                higher |= counts[error] / scans > before + threshold * len(tried)
+            events["rounded"] += higher != harmful
+            harmful = higher if floats else harmful
             assert row["accepted"] == str(int(not harmful))
             assert {subjects[s] for s in tried} == {row["centre"]}
             reference = reference if harmful else counts
@@ -70,12 +81,16 @@ def replay(decisions, subjects, *, threshold, revisit_after=2, swapped=False, dr
                 assert len(tried) <= 5 and offered.issuperset(tried)
                 visited += tried
                 isolated = list(tried) if harmful else []
+                alone = row if len(isolated) == 1 else None
                 events["rejected"] += harmful
                 continue
             (subject,) = tried
             harm[subject] = max(extra_fp / for_fp, extra_fn / for_fn)
             if row["kind"] == "single":
                 assert subject == isolated.pop(0)
+                if alone is not None:
+                    assert {**row, "kind": "batch"} == alone
+                    alone, events["copied"] = None, events["copied"] + 1
                 if harmful:
                     pending[subject] = cycle
             else:

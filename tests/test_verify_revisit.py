@@ -1,12 +1,15 @@
 """The published procedure: every decision of a run, and every quirk."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import learner, models, training, types
-from harmjax.federations import memory
+from configs import published
+from harmjax import itinerary, learner, logbook, models, tables, training, travel, types
+from harmjax.federations import memory, stepwise
 from harmjax.policies import verify_revisit
 from tests import conftest, replay
 
@@ -17,6 +20,15 @@ QUIRKS = {
     "on_test": {"data.verify_on": "test"},
     "restarted": {"train.restart_schedule": 1},
     "sooner": {"policy.verify_revisit.revisit_after": 1},
+    "one_by_one": {"train.batch_size": 1, "train.learning_rate": 0.03},
+    "authors": {
+        "data.verify_on": "test",
+        "train.restart_schedule": 1,
+        "train.deliver": "last",
+        "train.drop_remainders": True,
+        "policy.verify_revisit.swap_denominators": True,
+        "policy.verify_revisit.float_bound": True,
+    },
 }
 
 
@@ -26,16 +38,20 @@ def test_every_decision_follows_from_the_recorded_counts(patients, tmp_path, qui
     training.train(patients, tmp_path / "run", progress=False)
     decisions = replay.read(tmp_path / "run" / "decisions.csv")
     harm_rows = replay.read(tmp_path / "run" / "harm.csv")
-    published = patients.policy.verify_revisit
+    policy = patients.policy.verify_revisit
     eliminated, pending, harm, events = replay.replay(
         decisions,
         {row["subject"]: row["centre"] for row in harm_rows},
-        threshold=published.threshold,
-        revisit_after=published.revisit_after,
-        swapped=published.swap_denominators,
+        threshold=policy.threshold,
+        revisit_after=policy.revisit_after,
+        swapped=policy.swap_denominators,
+        floats=policy.float_bound,
         drop=patients.train.drop_remainders,
     )
     assert min(events["rejected"], events["single"], events["revisit"]) > 0
+    cost = json.loads((tmp_path / "run" / "cost.json").read_text())
+    verified = sum(entry["verifications"] for entry in cost["cycles"])
+    assert verified == events["batch"] + events["single"] + events["revisit"] - events["copied"]
     for row in harm_rows:
         verdict = {True: "eliminated", False: "kept"}[row["subject"] in eliminated]
         assert row["verdict"] == ("pending" if row["subject"] in pending else verdict)
@@ -66,26 +82,177 @@ def test_a_grossly_bad_centre_is_eliminated_and_errors_fall(tmp_path):
     assert controlled.metrics.loss < dirty.metrics.loss
 
 
+def test_the_authors_config_has_every_quirk_that_a_whole_run_was_replayed_with():
+    sound, authors = published.get_config(), published.get_config("authors")
+    changed = {name: value for name, value in flat(authors).items() if flat(sound)[name] != value}
+    assert changed == QUIRKS["authors"]
+
+
+def flat(config, above=""):
+    found = {}
+    for name, value in config.items():
+        inside = hasattr(value, "items")
+        found |= flat(value, f"{above}{name}.") if inside else {above + name: value}
+    return found
+
+
+SIZES = (12, 9, 7, 5, 5, 3, 1, 1)
+
+
+def at_random(controls, patients):
+    """A federation in which every update draws new counts of errors."""
+    centre = np.repeat(np.arange(len(SIZES)), SIZES)
+
+    def learn(model, stop, weight):
+        tried = jnp.sum(jnp.where(stop.ids < len(centre), (stop.ids + 1) ** 3, 0))
+        return jax.random.fold_in(jax.random.fold_in(model, stop.cycle), tried), jnp.float32(0)
+
+    def total(statistic, model):
+        fp, fn = jax.random.randint(model, (2,), 29, 35)
+        return types.Counts(patients - fn, fp, controls - fp, fn)
+
+    return types.Federation(
+        jnp.asarray(centre), None, learn, None, total, None, jax.lax.scan, jax.lax.cond
+    )
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("floats", [False, True])
+def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(tmp_path, swapped, floats):
+    """Many decisions exactly on the bound: k errors of 50 and 2 k of 100 are k x .02."""
+    fed = at_random(50, 100)
+    names = [f"p{i}" for i in range(len(fed.centre))]
+    centres = [f"C{c}" for c in range(len(SIZES))]
+    policy = verify_revisit.verify_revisit(swap_denominators=swapped, float_bound=floats)
+    draw = itinerary.itinerary(fed.centre)
+    model = jax.random.key(3)
+    baseline = types.Counts(*map(int, fed.total("counts", model)))
+    traveller = types.Travel(model, policy.init(len(names), baseline))
+    rows = [logbook.baseline_row(0, baseline)]
+
+    @jax.jit
+    def one(traveller, cycle):
+        return travel.cycle(fed, policy, draw, traveller, jax.random.key(1), cycle)
+
+    for cycle in range(12):
+        traveller, record = one(traveller, cycle)
+        rows += logbook.decision_rows(cycle, *record, names, centres, fed.centre)
+    tables.write(tmp_path / "decisions.csv", logbook.DECISIONS, rows)
+    eliminated, pending, harm, events = replay.replay(
+        replay.read(tmp_path / "decisions.csv"),
+        {name: centres[c] for name, c in zip(names, fed.centre, strict=True)},
+        threshold=0.02,
+        swapped=swapped,
+        floats=floats,
+    )
+    assert min(events[k] for k in ("rejected", "single", "revisit", "copied", "rounded")) > 0
+    state = traveller.state
+    assert {names[i] for i in np.flatnonzero(state.eliminated)} == eliminated
+    assert {names[i] for i in np.flatnonzero(state.suspected >= 0)} == pending
+    found = {name: float(h) for name, h in zip(names, state.harm, strict=True) if h == h}
+    assert found == pytest.approx(harm, abs=1e-6)
+
+
 def counts(tp, fp, tn, fn):
     return types.Counts(*(jnp.int32(c) for c in (tp, fp, tn, fn)))
 
 
 def test_allowed_errors_are_integers_of_the_published_cohort():
     state = verify_revisit.verify_revisit().init(3, counts(tp=187, fp=20, tn=200, fn=0))
-    assert state.allowed.tolist() == [[0, 4, 8, 13, 17, 22], [0, 3, 7, 11, 14, 18]]
+    assert state.allowed.shape == (2, 6, 1)
+    assert state.allowed[:, :, 0].tolist() == [[0, 4, 8, 13, 17, 22], [0, 3, 7, 11, 14, 18]]
     swapped = verify_revisit.verify_revisit(swap_denominators=True)
     state = swapped.init(3, counts(tp=187, fp=20, tn=200, fn=0))
-    assert state.allowed.tolist() == [[0, 3, 7, 11, 14, 18], [0, 4, 8, 13, 17, 22]]
+    assert state.allowed[:, :, 0].tolist() == [[0, 3, 7, 11, 14, 18], [0, 4, 8, 13, 17, 22]]
+
+
+def test_rounding_touches_one_bound_of_the_published_cohort():
+    """FN + 22 of five scans, over 220 controls: after 29 counts, 21 of which 187 patients allow."""
+    authors = verify_revisit.verify_revisit(swap_denominators=True, float_bound=True)
+    baseline = counts(tp=187, fp=20, tn=200, fn=0)
+    exact = verify_revisit.verify_revisit(swap_denominators=True).init(3, baseline).allowed
+    allowed = authors.init(3, baseline).allowed
+    for most, number in ((220, 29), (187, 21)):
+        possible = np.arange(221) + exact <= np.array([220, most])[:, None, None]
+        fewer = np.argwhere((allowed < exact) & possible)
+        assert len(fewer) == number and (fewer[:, :2] == [1, 5]).all()
+
+
+@pytest.mark.parametrize("over", [1, 5, 22, 49, 50, 100])
+def test_float_bound_is_the_comparison_of_rates_in_float64(over):
+    most = over + 9
+    allowed = verify_revisit.tolerated(over, most, 0.02, 5, float_bound=True)
+    for k in range(1, 6):
+        for before in range(most + 1):
+            for after in range(most + 1):
+                harmful = after / over > before / over + 0.02 * k
+                assert harmful == (after - before > allowed[k, before]), (k, before, after)
+
+
+def test_of_all_pairs_of_counts_2235_are_decided_by_rounding():
+    """N = 5..400, k = 1..5, counted by direct comparison of both rules over all 107.9 million."""
+    pairs, fewer, more = 0, 0, 0
+    for scans in range(5, 401):
+        pairs += 5 * (scans + 1) ** 2
+        room = scans - np.arange(scans + 1)
+        exact, floats = (
+            np.minimum(verify_revisit.tolerated(scans, scans, 0.02, 5, float_bound=b), room)[1:]
+            for b in (False, True)
+        )
+        fewer += int(np.maximum(exact - floats, 0).sum())
+        more += int(np.maximum(floats - exact, 0).sum())
+    assert (pairs, fewer, more) == (107_870_730, 2235, 0)
 
 
 def test_exactly_on_the_threshold_is_accepted():
     allowed = verify_revisit.verify_revisit(threshold=0.02).init(1, counts(50, 0, 50, 0)).allowed
-    assert allowed[0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert allowed[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_verification_without_a_class_is_refused():
     with pytest.raises(ValueError, match="0 negative, 5 positive"):
         verify_revisit.verify_revisit().init(3, counts(5, 0, 0, 0))
+
+
+def test_a_batch_of_one_is_tried_once_and_its_row_copied():
+    """Its second trial would be the same update under the same dropout: here it is computed."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(40, 4)).astype(np.float32)
+    label = (image[:, 0] > 0).astype(np.int32)
+    samples = types.Samples(image, label, np.zeros(40, np.int32), np.arange(40, dtype=np.uint32))
+    lrn = learner.learner(models.get("mlp")(hidden=(5,), dropout=0.5), lambda cycle: 3.0)
+    fed, asked = stepwise.stepwise(lrn, samples, samples, jax.random.key(1)), []
+    watched = fed._replace(
+        learn=lambda *args: asked.append("learn") or fed.learn(*args),
+        total=lambda *args: asked.append("total") or fed.total(*args),
+    )
+    model = lrn.init(jax.random.key(0), image[:1])
+    model = model._replace(params=jax.tree.map(jnp.zeros_like, model.params))
+    policy = verify_revisit.verify_revisit(threshold=0.0)
+    before = types.Travel(model, policy.init(40, fed.total("counts", model)))
+    nobody, cycle, centre = 40, jnp.int32(6), jnp.int32(0)
+    patient = int(np.flatnonzero(label)[0])
+    ids = jnp.array([nobody, patient, nobody, nobody, nobody], jnp.int32)
+    after, trail = policy.visit(watched, before, types.Stop(cycle, centre, ids))
+    assert asked == ["learn", "total"]
+    assert trail.kind.tolist() == [types.BATCH, types.COPIED, 0, 0, 0, 0, 0]
+    again, loss = fed.learn(model, types.Stop(cycle, centre, ids[1:2]), jnp.ones(1))
+    for row in range(2):
+        one = jax.tree.map(lambda x: x[row], trail)  # noqa: B023
+        assert tuple(map(int, one.counts)) == tuple(map(int, fed.total("counts", again)))
+        assert int(one.counts.fp) > int(one.reference.fp) and not one.accepted
+        assert float(one.loss) == pytest.approx(float(loss), rel=1e-6)
+        assert one.ids.tolist() == ids.tolist() and one.allowed == 0
+    assert np.flatnonzero(after.state.suspected == 6).tolist() == [patient]
+    assert int(after.state.lone) == 1 and after.state.verdict[patient] == 6
+    rise = (int(trail.counts.fp[0]) - int(trail.reference.fp[0])) / (label == 0).sum()
+    assert float(after.state.harm[patient]) == pytest.approx(rise)
+
+
+@pytest.mark.parametrize("threshold", [2, -0.01, float("nan")])
+def test_a_threshold_that_is_no_fraction_is_refused(threshold):
+    with pytest.raises(ValueError, match="policy.verify_revisit.threshold"):
+        verify_revisit.verify_revisit(threshold=threshold)
 
 
 def test_a_rejected_update_restores_everything_bit_for_bit():
@@ -112,8 +279,8 @@ def test_a_rejected_update_restores_everything_bit_for_bit():
     before = types.Travel(model, state)
     stop = types.Stop(jnp.int32(1), jnp.int32(0), jnp.array([3, 4, 30, 30, 30], jnp.int32))
     after, trail = jax.jit(lambda travel: policy.visit(bad, travel, stop))(before)
-    assert trail.kind.tolist() == [types.BATCH, types.SINGLE, types.SINGLE, 0, 0, 0]
-    assert not trail.accepted[:3].any()
+    assert trail.kind.tolist() == [types.BATCH, 0, types.SINGLE, types.SINGLE, 0, 0, 0]
+    assert not trail.accepted[:4].any()
     for x, y in zip(jax.tree.leaves(after.model), jax.tree.leaves(model), strict=True):
         assert np.array_equal(x, y)
     assert after.model.batch_stats and len(jax.tree.leaves(after.model.opt_state)) > 1

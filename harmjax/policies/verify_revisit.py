@@ -14,7 +14,10 @@ class State(NamedTuple):
     """What the server remembers between stops."""
 
     reference: types.Counts  # of the last accepted model
-    allowed: types.Array  # [2, K+1] int32, extra FP and extra FN that k samples may cost
+    allowed: (
+        types.Array
+    )  # [2, K+1, H] int32, FP and FN that k samples may add to a reference; H = 1
+    # where it does not matter how many errors the reference has
     rate: types.Array  # [2] float32, what one extra FP and one extra FN add to the rates
     suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
     order: types.Array  # [N] int32, lone trials before the last one of this sample
@@ -24,11 +27,58 @@ class State(NamedTuple):
     verdict: types.Array  # [N] int32, cycle of the last verdict, -1 before
 
 
+def tolerated(
+    over: int, most: int, threshold: float, max_batch: int, *, float_bound: bool = False
+) -> np.ndarray:
+    """[K+1, H] int64, how many errors k samples may add to a count of 0, 1, ... of them.
+
+    The rule as written is `floor(threshold k over)`, whatever the count was: H = 1. The authors
+    compare rates instead, `after / over > before / over + threshold k` in float64, where rounding
+    makes some rises that equal the bound exceed it: of 50 scans and with k = 2, 20 after 18 is
+    harmful, 19 after 17 is not. JAX has no float64 as a rule, hence a table: H = most + 1.
+
+    Args:
+        over: Scans that the errors are counted over.
+        most: The largest count that there can be.
+        threshold: Tolerated rise of the rate per sample (fraction).
+        max_batch: K.
+        float_bound: Whether to decide as their comparison does.
+
+    Example:
+        >>> tolerated(50, 50, 0.02, 2).tolist()
+        [[0], [1], [2]]
+        >>> tolerated(50, 50, 0.02, 2, float_bound=True)[2, [17, 18]].tolist()
+        [2, 1]
+    """
+    tried = np.arange(max_batch + 1)[:, None]
+    if not float_bound:
+        return np.floor(threshold * (over * tried) + 1e-9).astype(int)
+    count = np.arange(most + 1)
+    rate = count / over
+    return np.searchsorted(rate, rate + threshold * tried, side="right") - 1 - count
+
+
+def judged(state: State, i, cycle, trial: types.Trail, rise) -> State:
+    """The state after a lone trial of sample `i`; the same state where `i` is padding."""
+    harmful = ~trial.accepted
+    gone = harmful & (trial.kind == types.REVISIT)
+    suspected = jnp.where(harmful & ~gone, cycle, -1)
+    return state._replace(
+        suspected=state.suspected.at[i].set(suspected, mode="drop"),
+        order=state.order.at[i].set(state.lone, mode="drop"),
+        lone=state.lone + (i < len(state.order)),
+        eliminated=state.eliminated.at[i].set(gone, mode="drop"),
+        harm=state.harm.at[i].set(rise, mode="drop"),
+        verdict=state.verdict.at[i].set(cycle, mode="drop"),
+    )
+
+
 def verify_revisit(
     *,
     threshold: float = 0.02,
     revisit_after: int = 2,
     swap_denominators: bool = False,
+    float_bound: bool = False,
     max_batch: int = 5,
 ) -> types.QualityControl:
     """The published procedure as a policy.
@@ -37,19 +87,23 @@ def verify_revisit(
     adds more than `floor(threshold k N_negative)` false positives or `floor(threshold k
     N_positive)` false negatives to the last accepted model, k being the samples tried. A harmful
     batch is rolled back and its samples are tried alone, one after another, each accepted one
-    moving the model. A sample that is harmful alone is set aside and tried again at the end of
-    cycle c + `revisit_after`: harmful again, it is eliminated; otherwise it has been trained on
+    moving the model. A harmful batch of one sample is that sample's lone trial too: the same update
+    would be computed again. A sample that is harmful alone is set aside and tried again at the end
+    of cycle c + `revisit_after`: harmful again, it is eliminated; otherwise it has been trained on
     and returns. Revisits go in the order of suspicion.
 
     Args:
         threshold: Tolerated rise of the false-positive and of the false-negative rate per sample
-        tried
-            (fraction).
+            tried (fraction).
         revisit_after: Cycles until a suspect is tried again.
         swap_denominators: The authors' quirk: false positives are divided by the number of
-        positives,
-            false negatives by the number of negatives.
+            positives, false negatives by the number of negatives.
+        float_bound: The authors' quirk: a rise that equals the bound is at the mercy of rounding;
+            see `tolerated`.
         max_batch: Largest number of samples of one stop.
+
+    Raises:
+        ValueError: A threshold that is no fraction; from `init`, held-out scans of one class only.
 
     References:
         Souza et al., Self-supervised identification and elimination of harmful datasets in
@@ -58,24 +112,31 @@ def verify_revisit(
 
     Example:
         >>> state = verify_revisit().init(3, types.Counts(tp=100, fp=9, tn=41, fn=0))
-        >>> state.allowed[:, 5].tolist()
+        >>> state.allowed[:, 5, 0].tolist()
         [5, 10]
     """
 
+    if not 0 <= threshold <= 1:
+        raise ValueError(
+            f"policy.verify_revisit.threshold={threshold!r} must be a fraction, such as 0.02 for 2%"
+        )
+
     def init(num_samples, baseline):
-        held_out = np.array([baseline.fp + baseline.tn, baseline.fn + baseline.tp], float)
+        held_out = np.array([baseline.fp + baseline.tn, baseline.fn + baseline.tp])
         if held_out.min() < 1:
             raise ValueError(
-                f"verification scans: {held_out[0]:.0f} negative, {held_out[1]:.0f} positive; "
+                f"verification scans: {held_out[0]} negative, {held_out[1]} positive; "
                 "error rates need at least one of each class"
             )
-        if swap_denominators:
-            held_out = held_out[::-1]
-        tried = np.arange(max_batch + 1)
+        counted_over = held_out[::-1] if swap_denominators else held_out
+        allowed = [
+            tolerated(over, held_out.max(), threshold, max_batch, float_bound=float_bound)
+            for over in counted_over
+        ]
         return State(
             reference=types.Counts(*(jnp.asarray(c, jnp.int32) for c in baseline)),
-            allowed=jnp.asarray(np.floor(threshold * np.outer(held_out, tried) + 1e-9), jnp.int32),
-            rate=jnp.asarray(1 / held_out, jnp.float32),
+            allowed=jnp.asarray(np.stack(allowed), jnp.int32),
+            rate=jnp.asarray(1 / counted_over, jnp.float32),
             suspected=jnp.full(num_samples, -1, jnp.int32),
             order=jnp.zeros(num_samples, jnp.int32),
             lone=jnp.int32(0),
@@ -98,7 +159,9 @@ def verify_revisit(
         candidate, loss = fed.learn(travel.model, stop, offered.astype(jnp.float32))
         counts = fed.total("counts", candidate)
         extra = jnp.stack([counts.fp - reference.fp, counts.fn - reference.fn])
-        accepted = ~jnp.any(extra > travel.state.allowed[:, tried])
+        allowed = travel.state.allowed
+        before = jnp.minimum(jnp.stack([reference.fp, reference.fn]), allowed.shape[2] - 1)
+        accepted = ~jnp.any(extra > allowed[jnp.arange(2), tried, before])
         state = travel.state._replace(reference=select(accepted, counts, reference))
         padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
         trail = types.Trail(
@@ -120,17 +183,7 @@ def verify_revisit(
         def trial(travel, i):
             stop = types.Stop(cycle, fed.centre[i], i[None])
             travel, trail, rise = attempt(fed, travel, stop, kind)
-            harmful, gone = ~trail.accepted, ~trail.accepted & (kind == types.REVISIT)
-            state = travel.state
-            state = state._replace(
-                suspected=state.suspected.at[i].set(jnp.where(harmful & ~gone, cycle, -1)),
-                order=state.order.at[i].set(state.lone),
-                lone=state.lone + 1,
-                eliminated=state.eliminated.at[i].set(gone),
-                harm=state.harm.at[i].set(rise),
-                verdict=state.verdict.at[i].set(cycle),
-            )
-            return travel._replace(state=state), trail
+            return travel._replace(state=judged(travel.state, i, cycle, trail, rise)), trail
 
         def each(travel, i):
             return fed.cond(
@@ -154,13 +207,18 @@ def verify_revisit(
         nobody = jnp.full_like(stop.ids, len(fed.centre))
 
         def run(travel):
-            travel, trail, _ = attempt(fed, travel, stop, types.BATCH)
+            travel, trail, rise = attempt(fed, travel, stop, types.BATCH)
             suspects = jnp.where(trail.accepted, nobody, stop.ids)
+            one = jnp.sum(suspects < len(fed.centre)) == 1
+            copy = select(one, trail._replace(kind=jnp.int32(types.COPIED)), nothing(fed))
+            state = judged(travel.state, jnp.min(copy.ids), stop.cycle, copy, rise)
+            travel = travel._replace(state=state)
+            suspects = jnp.where(one, nobody, suspects)
             travel, alone = trials(fed, travel, stop.cycle, suspects, types.SINGLE)
-            return travel, trails.join(trails.stack([trail]), alone)
+            return travel, trails.join(trails.stack([trail, copy]), alone)
 
         def skip(travel):
-            return travel, trails.stack([nothing(fed)] * (1 + len(stop.ids)))
+            return travel, trails.stack([nothing(fed)] * (2 + len(stop.ids)))
 
         return fed.cond(jnp.any(stop.ids < len(fed.centre)), run, skip, travel)
 
