@@ -115,7 +115,6 @@ def verify_revisit(
         >>> state.allowed[:, 5, 0].tolist()
         [5, 10]
     """
-
     if not 0 <= threshold <= 1:
         raise ValueError(
             f"policy.verify_revisit.threshold={threshold!r} must be a fraction, such as 0.02 for 2%"
