@@ -77,6 +77,7 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     offered = {
         "corrupted": study.corrupted,
         "keep": study.keep,
+        "drop": study.drop,
         "max_batch": config.train.batch_size,
     }
     taken = inspect.signature(factory).parameters

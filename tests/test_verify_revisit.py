@@ -82,6 +82,23 @@ def test_a_grossly_bad_centre_is_eliminated_and_errors_fall(tmp_path):
     assert controlled.metrics.loss < dirty.metrics.loss
 
 
+def test_a_suspect_that_a_person_drops_is_not_revisited(patients, tmp_path):
+    """Consent may be withdrawn between suspicion and revisit, and the run goes on."""
+    patients.train.batch_size, patients.train.learning_rate, patients.train.cycles = 1, 0.03, 3
+    training.train(patients, tmp_path / "run", progress=False)
+    rows = replay.read(tmp_path / "run" / "harm.csv")
+    pending = [row["subject"] for row in rows if row["verdict"] == "pending"]
+    withdrawn = set(pending[::2])
+    (tmp_path / "drop.csv").write_text("\n".join(["Subject", *withdrawn]))
+    patients.data.drop, patients.train.cycles = str(tmp_path / "drop.csv"), 5
+    training.train(patients, tmp_path / "run", progress=False)
+    decisions = replay.read(tmp_path / "run" / "decisions.csv")
+    later = [row for row in decisions if int(row["cycle"]) > 2]
+    assert not withdrawn.intersection(row["subjects"] for row in later)
+    revisited = {row["subjects"] for row in later if row["kind"] == "revisit"}
+    assert withdrawn and revisited == set(pending) - withdrawn
+
+
 def test_the_authors_config_has_every_quirk_that_a_whole_run_was_replayed_with():
     sound, authors = published.get_config(), published.get_config("authors")
     changed = {name: value for name, value in flat(authors).items() if flat(sound)[name] != value}

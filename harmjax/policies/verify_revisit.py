@@ -79,6 +79,7 @@ def verify_revisit(
     revisit_after: int = 2,
     swap_denominators: bool = False,
     float_bound: bool = False,
+    drop=None,
     max_batch: int = 5,
 ) -> types.QualityControl:
     """The published procedure as a policy.
@@ -100,6 +101,7 @@ def verify_revisit(
             positives, false negatives by the number of negatives.
         float_bound: The authors' quirk: a rise that equals the bound is at the mercy of rounding;
             see `tolerated`.
+        drop: [N] bool, a person's word that may come after the suspicion: never tried again.
         max_batch: Largest number of samples of one stop.
 
     Raises:
@@ -225,6 +227,8 @@ def verify_revisit(
         num_samples = len(fed.centre)
         suspected = travel.state.suspected
         due = (suspected >= 0) & (suspected + revisit_after <= cycle)
+        if drop is not None:
+            due &= ~jnp.asarray(drop)
         first = jnp.lexsort((travel.state.order, ~due))
         ids = jnp.where(due[first], first, num_samples).astype(jnp.int32)
         ids = jnp.pad(ids, (0, -num_samples % max_batch), constant_values=num_samples)
