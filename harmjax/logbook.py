@@ -11,7 +11,7 @@ import pathlib
 import jax
 import numpy as np
 
-from harmjax import metrics, tables, types
+from harmjax import metrics, tables, types, workdirs
 
 DECISIONS = (
     *("cycle", "stop", "centre", "kind", "subjects", "tp", "fp", "tn", "fn", "fpr", "fnr"),
@@ -226,7 +226,5 @@ def rows_through(path, header, cycle: int) -> list[list[str]]:
 
 def write_json(path, content) -> None:
     """Writes a JSON file atomically."""
-    path = pathlib.Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, sort_keys=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    with workdirs.replacing(path) as file:
+        file.write((json.dumps(content, indent=1, sort_keys=False) + "\n").encode())

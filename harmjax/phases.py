@@ -75,7 +75,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
     # Committed like a compiled step's results; otherwise the second cycle compiles again.
     traveller = jax.device_put(traveller, jax.local_devices()[0])
     last = done[-1] if done else cycles.start - 1
-    log = _open_log(run, phase, metrics_file, last)
+    log = _open_log(run, phase, metrics_file, last, done)
     if phase == "control" and not done:
         log.decisions.append(logbook.baseline_row(cycles.start, baseline))
     with _bar(run, phase, cycles, last, program, traveller) as bar:
@@ -146,13 +146,25 @@ def _show(run, bar, program, cycle, traveller, stops, trail):
     bar.set_postfix(shown)
 
 
-def _open_log(run, phase, metrics_file, last) -> Log:
-    """The tables with the rows that stay when a phase goes on after cycle `last`."""
+def _open_log(run, phase, metrics_file, last, done) -> Log:
+    """The tables with the rows that stay when a phase goes on after cycle `last`.
+
+    Raises:
+        ValueError: One that a finished cycle wrote to has no row of it.
+    """
     entries = logbook.read_cost(run.workdir / "cost.json")
+    metrics_path = run.workdir / metrics_file
+    metrics = logbook.rows_through(metrics_path, logbook.METRICS, last)
+    lost = sorted({*done} - {int(row[0]) for row in metrics})
+    if lost:
+        raise ValueError(
+            f"{metrics_path} has no row of cycle {lost[0]}, which is finished: put the table back, "
+            "or train anew in another workdir"
+        )
     return Log(
         decisions=logbook.rows_through(run.workdir / "decisions.csv", logbook.DECISIONS, last),
-        metrics=logbook.rows_through(run.workdir / metrics_file, logbook.METRICS, last),
-        metrics_path=run.workdir / metrics_file,
+        metrics=metrics,
+        metrics_path=metrics_path,
         cost=[e for e in entries if e["phase"] != phase or e["cycle"] <= last],
     )
 

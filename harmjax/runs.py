@@ -1,25 +1,24 @@
 """Finished runs: their config and their delivered model, for prediction and evaluation."""
 
-import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
-from harmjax import checkpoints, training, types
+from harmjax import checkpoints, training, types, workdirs
 
 
 def config(workdir) -> ml_collections.ConfigDict:
     """The resolved config of a run.
 
     Raises:
-        ValueError: The folder holds no run.
+        ValueError: The folder holds no run, or one of another format.
     """
-    path = pathlib.Path(workdir) / "config.json"
-    if not path.exists():
-        raise ValueError(f"{path} is missing: {workdir} is not the workdir of a run")
-    return ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8"))["config"])
+    content = workdirs.recorded(workdir)
+    if content is None:
+        raise ValueError(f"{workdir}/config.json is missing: {workdir} is not the workdir of a run")
+    return ml_collections.ConfigDict(content["config"])
 
 
 def model(workdir, settings, image) -> tuple[types.Learner, types.Model]:
@@ -36,4 +35,4 @@ def model(workdir, settings, image) -> tuple[types.Learner, types.Model]:
     learner = training.build_learner(settings)
     like = jax.eval_shape(learner.init, jax.random.key(0), jnp.asarray(image))
     folder = pathlib.Path(workdir) / "checkpoints"
-    return learner, checkpoints.restore(folder, "final", like)
+    return learner, checkpoints.restore_model(folder, "final", like)

@@ -16,7 +16,16 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from harmjax import checkpoints, metrics, policies, preparation, sweep_mapped, tables, training
+from harmjax import (
+    checkpoints,
+    metrics,
+    policies,
+    preparation,
+    sweep_mapped,
+    tables,
+    training,
+    workdirs,
+)
 
 OUTCOME = (
     *(f"test_{name}" for name in metrics.Metrics._fields[1:]),
@@ -95,7 +104,7 @@ def run(
         progress: What bars count: 'runs', or the 'stops' of each run; '' draws none.
 
     Raises:
-        ValueError: Settings or data that cannot work.
+        ValueError: Settings or data that cannot work, or a workdir that another process writes to.
     """
     order = {home: i for i, home in enumerate(dict.fromkeys(job.home for job in jobs))}
     ordered = sorted(jobs, key=lambda job: order[job.home])
@@ -108,9 +117,10 @@ def run(
             for job in group:
                 if not _path(job).exists():
                     bar.set_postfix_str(job.name)
-                    _open(job, record)
-                    say(job.name)
-                    _write(job, _trained(job, study(), finished, progress == "stops"))
+                    with workdirs.held(job.workdir):
+                        record(job.config, job.workdir)
+                        say(job.name)
+                        _write(job, _trained(job, study(), finished, progress == "stops"))
                 bar.update()
                 yield job, tables.read(_path(job))[0]
 
@@ -120,17 +130,19 @@ def _map(jobs, study: Callable, record, say) -> None:
     left = [job for job in jobs if not _path(job).exists()]
     families = [job.warmup or job.workdir for job in left]
     for some in sweep_mapped.groups([job.config for job in left], families):
-        chosen = [left[i] for i in some]
-        for job in chosen:
-            _open(job, record)
-        say(f"{len(chosen)} runs side by side, from {chosen[0].name} to {chosen[-1].name}")
-        outcomes = sweep_mapped.train(
-            [job.config for job in chosen], [job.workdir for job in chosen], study()
-        )
-        for job, outcome in zip(chosen, outcomes, strict=True):
-            if outcome is not None:
-                _take_tables(job)
-                _write(job, _row(job, study(), outcome))
+        with contextlib.ExitStack() as held:
+            chosen = [left[i] for i in some]
+            for job in chosen:
+                held.enter_context(workdirs.held(job.workdir))
+                record(job.config, job.workdir)
+            say(f"{len(chosen)} runs side by side, from {chosen[0].name} to {chosen[-1].name}")
+            outcomes = sweep_mapped.train(
+                [job.config for job in chosen], [job.workdir for job in chosen], study()
+            )
+            for job, outcome in zip(chosen, outcomes, strict=True):
+                if outcome is not None:
+                    _take_tables(job)
+                    _write(job, _row(job, study(), outcome))
 
 
 def _path(job: Job) -> pathlib.Path:
@@ -142,15 +154,10 @@ def _write(job: Job, row) -> None:
 
 
 def _prepared(job: Job, progress, say) -> preparation.Study:
-    job.home.mkdir(parents=True, exist_ok=True)
-    study = preparation.prepare(job.config, job.home, progress=progress)
+    with workdirs.held(job.home):
+        study = preparation.prepare(job.config, job.home, progress=progress)
     say(study.text)
     return study
-
-
-def _open(job: Job, record) -> None:
-    job.workdir.mkdir(parents=True, exist_ok=True)
-    record(job.config, job.workdir)
 
 
 def _take_tables(job: Job) -> None:

@@ -171,9 +171,8 @@ def _kept(config, workdir, study, policy, one: Trained, seconds) -> training.Out
             cycle, split, logits[cycle], labels[split], study.groups[split]
         )
     ]
-    (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
     tables.write(workdir / "metrics.csv", logbook.METRICS, rows)
-    checkpoints.save(workdir / "checkpoints", "final", one.model)
+    checkpoints.save_model(workdir / "checkpoints", "final", one.model)
     state = policy.init(len(study.names), None)
     passes = logbook.FORWARD_EQUIVALENTS["gradient"] * int(one.visits[warm:].sum())
     return training.Outcome(

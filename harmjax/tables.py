@@ -1,9 +1,11 @@
 """CSV tables of a run: written whole and atomically, read back as rows of text."""
 
 import csv
-import os
+import io
 import pathlib
 from collections.abc import Iterable, Sequence
+
+from harmjax import workdirs
 
 
 def write(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
@@ -16,14 +18,16 @@ def write(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
         path: Of the CSV file.
         header: Column names.
         rows: One sequence per row, in the header's order.
+
+    Raises:
+        OSError: It cannot be written; names the file, whose old content stays.
     """
-    path = pathlib.Path(path)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_text(value) for value in row] for row in rows)
-    os.replace(part, path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_text(value) for value in row] for row in rows)
+    with workdirs.replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def read(path) -> list[dict[str, str]]:

@@ -24,6 +24,7 @@ from harmjax import (
     preparation,
     programs,
     types,
+    workdirs,
 )
 from harmjax.policies import fixed
 
@@ -128,15 +129,20 @@ def train(config, workdir, *, study=None, classifier=None, warmup=None, progress
         progress: Whether to draw progress bars.
 
     Raises:
-        ValueError: Settings or data that cannot work, before training starts.
+        ValueError: Settings or data that cannot work, before training starts; or a workdir that
+            another process is writing to.
         FloatingPointError: The loss is not finite; names cycle, centre and stop.
+        OSError: A file cannot be written; names it. The run resumes when there is space again.
     """
-    workdir = pathlib.Path(workdir)
+    with workdirs.held(workdir):
+        return _train(config, pathlib.Path(workdir), study, classifier, warmup, progress)
+
+
+def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
     lrn = build_learner(config, classifier)
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     policy = build_policy(config, study)
-    (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
     run = phases.Run(
         config=config,
         workdir=workdir,
@@ -152,7 +158,7 @@ def train(config, workdir, *, study=None, classifier=None, warmup=None, progress
     model = travelled.model
     if config.train.deliver == "retrain" and config.policy.name not in preparation.FIXED:
         model = _deliver(run, start, mask)
-    checkpoints.save(workdir / "checkpoints", "final", model)
+    checkpoints.save_model(workdir / "checkpoints", "final", model)
     return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))
 
 
@@ -177,8 +183,7 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
     fresh = init(jax.random.fold_in(key, 1), jnp.asarray(study.train.image[:1]))
     if warmup is not None and train.warmup_cycles:
         last = checkpoints.name("warmup", train.warmup_cycles - 1)
-        like = types.Travel(fresh, jnp.ones(len(study.names), bool))
-        return checkpoints.restore(pathlib.Path(warmup) / "checkpoints", last, like).model
+        return checkpoints.restore_model(pathlib.Path(warmup) / "checkpoints", last, fresh)
     keep = None
     if train.warmup_on == "clean":
         keep = ~study.corrupted

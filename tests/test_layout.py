@@ -8,7 +8,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
     ("types",),
-    ("plugins", "tables", "hyper", "precision"),
+    ("plugins", "workdirs"),
+    ("tables", "hyper", "precision"),
     ("models", "losses", "descriptors", "conformal", "itinerary", "metrics", "harms"),
     ("data", "cohort", "defaults"),
     ("learner", "statistics"),
@@ -26,7 +27,6 @@ ONLY_IN = {
     "nibabel": ("data",),
     "matplotlib": ("report",),
     "absl": (),
-    "orbax": ("checkpoints",),
 }
 FILES = sorted((ROOT / "harmjax").rglob("*.py"))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import heart
-from harmjax import checkpoints, evaluation, phases, prediction, programs, training
+from harmjax import checkpoints, evaluation, phases, prediction, programs, training, workdirs
 from tests import conftest, replay
 
 TABLES = ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv", "manifest.csv")
@@ -147,5 +147,7 @@ def _with_config(workdir, config):
     import json
 
     settings = json.loads(config.to_json_best_effort())
-    (workdir / "config.json").write_text(json.dumps({"config": settings}))
+    (workdir / "config.json").write_text(
+        json.dumps({"format": workdirs.FORMAT, "config": settings})
+    )
     return workdir
