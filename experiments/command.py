@@ -1,8 +1,12 @@
 """What the experiments share: flags, the workdir's config.json and log.txt, errors in one line.
 
-An experiment is a module with `main(config, workdir)`, run by `command.run(main)`.
+An experiment is a module with `main(config, workdir)`, run by `command.run(main)`. It ends with
+exit code 0; 2 where a person has to change something; 1 where a file could not be read or written
+or a loss was not finite; 130 where it was interrupted.
 """
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -19,40 +23,98 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for everything the run writes; running again resumes."
 )
+PATHS = ("data.manifest", "data.keep", "data.drop")  # settings that name a file
+MAY_CHANGE = ("data.drop",)  # between two starts: consent is withdrawn while a run lasts
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def run(main, *, required=("config", "workdir")) -> None:
+def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
     """Parses the command line and runs `main(config, workdir)`.
 
-    Data or settings that cannot work end with their message on one line and exit code 2; the
-    traceback goes to log.txt. A loss that is not finite ends with exit code 1.
+    What goes wrong ends with one line and an exit code; the traceback goes to log.txt.
+
+    Args:
+        main: Of the experiment.
+        required: Flags that must be given.
+        hold: Whether to make the workdir and hold it against other processes.
     """
 
     def checked(argv):
         logging.set_verbosity(logging.WARNING)
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else None
+        _take_memory_in_huge_pages()
+        workdir = None
         try:
-            if workdir is not None:
-                workdir.mkdir(parents=True, exist_ok=True)
-            _keep_compiled_programs()
-            _take_memory_in_huge_pages()
-            main(CONFIG.value, workdir)
-        except (ValueError, FloatingPointError) as error:
-            log(workdir, traceback.format_exc(), echo=False)
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, ValueError) else 1)
+            workdir = path(WORKDIR.value, "--workdir")
+            config = located(CONFIG.value)
+            with _held(workdir) if hold else contextlib.nullcontext():
+                _keep_compiled_programs(workdir)
+                main(config, workdir)
+        except (Exception, KeyboardInterrupt) as error:
+            with contextlib.suppress(OSError):  # the disk may be what is wrong
+                log(workdir, traceback.format_exc(), echo=False)
+            code, line = _ending(error)
+            if code is None:
+                raise
+            print(line, file=sys.stderr)
+            sys.exit(code)
 
     flags.mark_flags_as_required(list(required))
     app.run(checked)
 
 
+def path(text: str, name: str) -> pathlib.Path:
+    """A path that a person gave, with `~` expanded, independent of the current folder.
+
+    `..` stays as it is, because behind a linked folder it is the system that knows where it leads.
+
+    Args:
+        text: As it was given.
+        name: Of the flag or setting, for the error.
+
+    Raises:
+        ValueError: It is empty, or there is no home folder for its `~`.
+    """
+    if not text:
+        raise ValueError(f"{name} is empty: name a file or folder")
+    try:
+        return pathlib.Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{name}={text}: {error} Write the path without ~") from error
+
+
+def located(config):
+    """A copy of a config in which every setting that names a file holds its whole path."""
+    if config is None or "data" not in config:
+        return config
+    config = config.copy_and_resolve_references()
+    given = {name: config.data.get(name.removeprefix("data.")) for name in PATHS}
+    with config.unlocked():
+        config.update_from_flattened_dict(located_setting({k: v for k, v in given.items() if v}))
+    return config
+
+
+def located_setting(setting: dict) -> dict:
+    """Dotted keys and values, with whole paths where a setting names a file."""
+
+    def whole(name, value):
+        named = name in PATHS and value and not value.startswith("package:")
+        return str(path(value, name)) if named else value
+
+    return {name: whole(name, value) for name, value in setting.items()}
+
+
 def log(workdir, text: str, *, echo: bool = True) -> None:
     """Appends text to the workdir's log.txt and shows it above any progress bar."""
     if workdir is not None and workdir.is_dir():
-        with (workdir / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(text.rstrip("\n") + "\n")
+        place = workdir / "log.txt"
+        try:
+            with place.open("a", encoding="utf-8") as file:
+                file.write(text.rstrip("\n") + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(place)) from error
     if echo:
         import tqdm
 
@@ -60,52 +122,107 @@ def log(workdir, text: str, *, echo: bool = True) -> None:
 
 
 def record(config, workdir) -> None:
-    """Writes config.json: the resolved config, versions and devices.
+    """Writes config.json: the format, the resolved config, versions and devices.
 
     Raises:
-        ValueError: The workdir holds a run with other settings; names one of them.
+        ValueError: The workdir holds a run with other settings, and names all that differ; or one
+            of another harmjax.
     """
     import jax
 
     import harmjax
+    from harmjax import logbook, workdirs
 
-    path = workdir / "config.json"
-    settings = json.loads(config.to_json_best_effort())
-    if path.exists():
-        other = _difference(json.loads(path.read_text(encoding="utf-8"))["config"], settings)
-        if other:
-            raise ValueError(
-                f"{workdir} holds a run with another setting: {other}; name another --workdir, or "
-                "delete this one"
-            )
+    settings = json.loads(located(config).to_json_best_effort())
+    before = workdirs.recorded(workdir)
+    changed = _differences(before["config"], settings) if before else {}
+    refused = [text for name, text in changed.items() if name not in MAY_CHANGE]
+    if refused:
+        raise ValueError(
+            f"{workdir} holds a run with other settings: {'; '.join(refused)}; name another "
+            "--workdir, or delete this one"
+        )
+    for text in changed.values():
+        log(workdir, text)
     versions = {"harmjax": harmjax.__version__, "jax": jax.__version__}
     versions["python"] = platform.python_version()
     content = {
+        "format": workdirs.FORMAT,
         "config": settings,
         "versions": versions,
         "devices": [str(device) for device in jax.devices()],
         "command": sys.argv[1:],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    logbook.write_json(workdir / "config.json", content)
 
 
-def _difference(old, new, place="") -> str:
+def _differences(old, new, place="") -> dict[str, str]:
+    """The settings that differ, in words."""
+    found = {}
     for name in sorted({*old, *new}):
         here = f"{place}{name}"
         one, two = old.get(name), new.get(name)
         if isinstance(one, dict) and isinstance(two, dict):
-            found = _difference(one, two, f"{here}.")
-            if found:
-                return found
+            found |= _differences(one, two, f"{here}.")
         elif one != two:
-            return f"{here} was {one!r} and is now {two!r}"
-    return ""
+            found[here] = f"{here} was {one!r} and is now {two!r}"
+    return found
 
 
-def _keep_compiled_programs() -> None:
+@contextlib.contextmanager
+def _held(workdir):
+    from harmjax import workdirs
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(workdirs.held(workdir))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise ValueError(
+                f"--workdir={workdir}: no folder that can be written to ({error.strerror}: "
+                f"{error.filename}); name another one"
+            ) from error
+        yield
+
+
+def _ending(error) -> tuple[int | None, str]:
+    """The exit code and the line that an error ends with; no code for an error of harmjax."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted: the same command goes on from here"
+    if isinstance(error, ValueError):
+        return 2, f"error: {error}"
+    if isinstance(error, FloatingPointError):
+        return 1, f"error: {error}"
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        place = f"{error.filename}: {reason}" if error.filename else reason
+        return 1, f"error: {place}: {_remedy(error.errno)}"
+    return None, ""
+
+
+def _remedy(number) -> str:
+    if number in FULL:
+        return "free some space and start the same command again, it resumes"
+    if number in FORBIDDEN:
+        return "change its permissions, or name another path"
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        return "correct the path"
+    return "start the same command again, it resumes"
+
+
+def _keep_compiled_programs(workdir) -> None:
     """Turns on XLA's persistent compilation cache, unless the environment chose another folder."""
-    cache = pathlib.Path.home() / ".cache" / "harmjax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        try:
+            cache = pathlib.Path.home() / ".cache" / "harmjax"
+            cache.mkdir(parents=True, exist_ok=True)
+            if not os.access(cache, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable", str(cache))
+        except (RuntimeError, OSError) as error:
+            log(workdir, f"compiled programs are not kept for the next start: {error}")
+            return
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 

@@ -18,7 +18,7 @@ def main(config, workdir):
     del config
     from harmjax import evaluation, tables
 
-    found = evaluation.evaluate(RUN.value, SPLIT.value)
+    found = evaluation.evaluate(command.path(RUN.value, "--run"), SPLIT.value)
     if found.text:
         command.log(workdir, found.text)
     tables.write(workdir / "evaluation.csv", evaluation.HEADER, found.rows)

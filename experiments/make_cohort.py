@@ -8,19 +8,12 @@ The dataset is the workdir itself: sub-*/anat/*_T1w.nii.gz, participants.tsv and
 manifest.csv. Running again on the same workdir makes what is still missing.
 """
 
-import sys
 import time
 
-from absl import app, flags
-from ml_collections import config_flags
-
-CONFIG = config_flags.DEFINE_config_file("config", None, "File with a config.cohort group.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the dataset; made if missing.")
+from experiments import command
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+def main(config, workdir):
     # Imported late: --help answers without waiting for JAX.
     import tqdm
 
@@ -34,14 +27,12 @@ def main(argv):
             bar.update(done - bar.n)
 
         try:
-            rows, made = dataset.write(
-                WORKDIR.value, progress=progress, **CONFIG.value.cohort.to_dict()
-            )
-        except ValueError as error:
+            rows, made = dataset.write(workdir, progress=progress, **config.cohort.to_dict())
+        except (ValueError, OSError):
             bar.leave = False
-            sys.exit(f"make_cohort: {error}")
+            raise
     print(summary(rows, made, time.perf_counter() - start))
-    print(f"manifest: {WORKDIR.value}/manifest.csv")
+    print(f"manifest: {workdir}/manifest.csv")
 
 
 def summary(rows, made, seconds):
@@ -59,5 +50,5 @@ def summary(rows, made, seconds):
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    # Scans are the same whoever makes them, and a folder of another cohort is refused untouched.
+    command.run(main, hold=False)

@@ -19,7 +19,8 @@ def main(config, workdir):
     from harmjax import prediction, tables
     from harmjax.data import checks, records
 
-    found = prediction.predict(RUN.value, SCANS.value)
+    run, scans = command.path(RUN.value, "--run"), command.path(SCANS.value, "--scans")
+    found = prediction.predict(run, scans)
     tables.write(workdir / "predictions.csv", prediction.HEADER, found.rows)
     tables.write(workdir / "left_out.csv", prediction.LEFT_OUT, found.left_out)
     command.log(workdir, "\n".join(found.notices))

@@ -59,7 +59,7 @@ def hyper_settings():
     twice = sorted(given.keys() & {key for setting in settings for key in setting})
     if twice:
         raise ValueError(f"{twice[0]} is swept by get_hyper and given on the command line")
-    return settings
+    return [command.located_setting(setting) for setting in settings]
 
 
 if __name__ == "__main__":
