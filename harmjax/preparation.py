@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import metrics, types
+from harmjax import metrics, policies, types
 from harmjax.data import begun, checks, ingest, manifest, people, provenance, records, tabular
 from harmjax.harms import scenario
 
 FEATURES = "features.npz"
-FIXED = ("none", "oracle")  # policies that train under a mask known beforehand
 
 
 class Study(NamedTuple):
@@ -136,10 +135,14 @@ def unchanged(config, run) -> tuple[provenance.Made, tuple[str, ...]]:
     return made, (*change.notices, *(gone if change.absent else ()))
 
 
+def is_retrained(config) -> bool:
+    """Whether the delivered model is trained anew on the final mask."""
+    return config.train.deliver == "retrain" and config.policy.name not in policies.UNVERIFYING
+
+
 def _is_over(config, workdir) -> bool:
     """Whether a run has its model and would not train it anew."""
-    is_retrained = config.train.deliver == "retrain" and config.policy.name not in FIXED
-    return (workdir / "checkpoints" / "final").is_dir() and not is_retrained
+    return (workdir / "checkpoints" / "final").is_dir() and not is_retrained(config)
 
 
 def listed(data) -> manifest.Listing:

@@ -21,6 +21,7 @@ from harmjax import (
     logbook,
     metrics,
     models,
+    policies,
     tables,
     training,
     travel,
@@ -99,7 +100,8 @@ def train(configs: Sequence, workdirs: Sequence, study) -> list[training.Outcome
 def _fits(config) -> bool:
     train = config.train
     in_memory = (train.topology, train.federation) == ("travelling", "memory")
-    return bool(config.data.features) and in_memory and config.policy.name in training.UNVERIFYING
+    is_fixed = config.policy.name in policies.UNVERIFYING
+    return bool(config.data.features) and in_memory and is_fixed
 
 
 def _rest(config) -> str:

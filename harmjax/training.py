@@ -68,11 +68,11 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
         ValueError: Unknown policy, settings that it does not take, or a topology that rules it out.
     """
     name = config.policy.name
-    if config.train.topology != "travelling" and name not in preparation.FIXED:
+    if config.train.topology != "travelling" and name not in policies.UNVERIFYING:
         raise ValueError(
             f"policy.name={name!r} decides at every stop, which train.topology="
             f"{config.train.topology!r} does not allow; use 'travelling', or one of "
-            f"{preparation.FIXED}"
+            f"{policies.UNVERIFYING}"
         )
     factory = policies.get(name)
     offered = {
@@ -156,7 +156,7 @@ def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
     cycles = config.train.cycles
     mask = np.asarray(policy.mask(travelled.state, cycles))
     model = travelled.model
-    if config.train.deliver == "retrain" and config.policy.name not in preparation.FIXED:
+    if preparation.is_retrained(config):
         model = _deliver(run, start, mask)
     checkpoints.save_model(workdir / "checkpoints", "final", model)
     return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))

@@ -6,6 +6,8 @@ One file per policy, found by name. A policy is a factory of hyperparameters tha
 
 from harmjax import plugins
 
+UNVERIFYING = ("none", "oracle")  # policies that train under a mask known beforehand
+
 
 def names() -> tuple[str, ...]:
     """Names of all policies in this folder."""
