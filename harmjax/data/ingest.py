@@ -274,8 +274,10 @@ def _close_up(images, failures):
 def _map(store, dtype, shape, mode):
     if not shape[0]:
         return np.empty(shape, dtype)
-    if mode == "w+":
-        # A full disk found while writing to a memory map ends the process without a word.
+    if mode == "w+" and hasattr(os, "posix_fallocate"):
+        # A full disk found while writing to a memory map ends the process without a word; so does
+        # a file that is emptied while another process maps it.
+        store.unlink(missing_ok=True)
         with open(store, "wb") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)

@@ -4,9 +4,7 @@ The model sees a fixed box of 160 x 192 x 160 mm in MNI space. Its edges do not 
 size, so a scan at 4 mm shows the same head as one at 1 mm.
 """
 
-import contextlib
 import gzip
-import hashlib
 import os
 import pathlib
 from typing import NamedTuple
@@ -15,7 +13,7 @@ import ml_dtypes
 import nibabel as nib
 import numpy as np
 
-from harmjax.data import headers, intensity, orientation, resampling, scanfile
+from harmjax.data import intensity, orientation, resampling, scanfile, voxels
 
 BOX_MM = (160.0, 192.0, 160.0)
 CORNER_MM = (-80.0, -112.0, -72.0)
@@ -27,8 +25,6 @@ LEAST_INSIDE, WHOLE_INSIDE = 0.5, 0.9
 # Between the .5th and the 99.5th percentile, of the scan's own: what a smear of a few voxels lacks.
 LEAST_CONTRAST = 0.05
 RANGE = (0.5, 99.5)
-# What float32 resolves between the darkest and the brightest voxel, as many levels as one byte has.
-FEWEST_STEPS = 256
 
 
 class Scan(NamedTuple):
@@ -150,7 +146,7 @@ def digest(path):
     Raises:
         ValueError: where the voxels or the orientation cannot be read.
     """
-    return _guarded(lambda: _digest(*_canonical(path)[1:]))
+    return _guarded(lambda: voxels.digest(*voxels.canonical(path)[1:]))
 
 
 def image_digest(digest):
@@ -179,17 +175,18 @@ def _guarded(function, *args):
             "not enough memory to read it: read fewer at once, or resample it"
         ) from None
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror or error}): copy it again") from None
+        reason = error.strerror or error
+        raise ValueError(f"cannot be read ({reason}): make it readable, or copy it") from None
     except Exception as error:
         raise ValueError(f"cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _load(path, shape, affine, align):
-    header, voxels, source = _canonical(path)
+    header, values, source = voxels.canonical(path)
     notices = orientation.agreement(header, align)
-    found = _digest(voxels, source)
-    _varied(voxels)
-    offset = _middle(source, voxels.shape) - _middle(affine, shape)
+    found = voxels.digest(values, source)
+    voxels.check(values)
+    offset = _middle(source, values.shape) - _middle(affine, shape)
     if align == "centre":
         source = source.copy()
         source[:3, 3] -= offset
@@ -198,7 +195,7 @@ def _load(path, shape, affine, align):
             f"the field of view is centred {np.round(offset).astype(int).tolist()} mm off the "
             "model's box: register the scan to MNI space or read with align='centre'"
         )
-    inside = resampling.inside(voxels.shape, source, shape, affine)
+    inside = resampling.inside(values.shape, source, shape, affine)
     if inside < LEAST_INSIDE:
         raise ValueError(
             f"the field of view covers {inside:.0%} of the model's box, less than "
@@ -206,76 +203,13 @@ def _load(path, shape, affine, align):
         )
     if inside < WHOLE_INSIDE:
         notices += (f"the field of view covers {inside:.0%} of the model's box",)
-    background = intensity.surrounding(voxels)
-    volume = resampling.resample(voxels, source, shape, affine, background)
-    _contrasted(volume, voxels)
+    background = intensity.surrounding(values)
+    volume = resampling.resample(values, source, shape, affine, background)
+    _contrasted(volume, values)
     return Scan(volume, background, inside, found, notices)
 
 
-@contextlib.contextmanager
-def _naming(file, listed):
-    """Puts a file's name before its defect where it is the other half of a pair."""
-    try:
-        yield
-    except ValueError as error:
-        name = pathlib.Path(file).name
-        raise ValueError(
-            f"{name}: {error}" if file != pathlib.Path(listed) else str(error)
-        ) from None
-
-
-def _canonical(path):
-    """Returns (header, voxels [A, B, C] float32, affine [4, 4]), the axes as near RAS as can be."""
-    header_path, voxels_path = scanfile.parts(path)
-    with _naming(header_path, path):
-        single = header_path == voxels_path
-        header = headers.parse(scanfile.head(header_path), single)
-        affine = orientation.affine(header)
-    with _naming(voxels_path, path):
-        voxels = _voxels(header, voxels_path)
-    turn = nib.io_orientation(affine)
-    turned = nib.apply_orientation(voxels, turn)
-    return header, turned, affine @ nib.orientations.inv_ornt_aff(turn, voxels.shape)
-
-
-def _voxels(header, path):
-    count = int(np.prod(header.shape))
-    content = scanfile.body(path, header.offset, count * header.dtype.itemsize)
-    stored = content.view(header.dtype).reshape(header.shape, order="F")
-    if (header.slope, header.inter) == (1, 0):
-        return stored.astype(np.float32)
-    voxels = np.empty(header.shape, np.float32, order="F")
-    for k in range(header.shape[2]):
-        voxels[:, :, k] = stored[:, :, k] * np.float64(header.slope) + header.inter
-    return voxels
-
-
-def _digest(voxels, affine):
-    image = hashlib.blake2b(repr(voxels.shape).encode(), digest_size=16)
-    image.update(np.ascontiguousarray(voxels.T).data)
-    place = hashlib.blake2b(repr(voxels.shape).encode(), digest_size=8)
-    place.update(np.rint(affine[:3] * 1e4).astype("<i8").tobytes())
-    return f"{image.hexdigest()}.{place.hexdigest()}"
-
-
-def _varied(voxels):
-    low, high = voxels.min(), voxels.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = int(voxels.size - np.isfinite(voxels).sum())
-        raise ValueError(
-            f"{bad} voxels are NaN or infinite, stored or after scl_slope and scl_inter: repair or "
-            "export the scan again"
-        )
-    if low == high:
-        raise ValueError(f"every voxel is {low:g}: the scan is empty")
-    if high - low < FEWEST_STEPS * np.spacing(max(abs(low), abs(high))):
-        raise ValueError(
-            f"voxels from {low:g} to {high:g} lie too far from 0 for their contrast to be kept: "
-            "correct scl_inter, or export the scan again"
-        )
-
-
-def _contrasted(volume, voxels):
+def _contrasted(volume, values):
     low, high = _range(volume)
     if low == high:
         share = 1 - np.mean(volume == low)
@@ -283,7 +217,7 @@ def _contrasted(volume, voxels):
             f"only {share:.2%} of the voxels inside the model's box differ from {low:g}: look at "
             "the scan, its field of view or its masking is wrong"
         )
-    least, most = _range(voxels)
+    least, most = _range(values)
     if high - low < LEAST_CONTRAST * (most - least):
         raise ValueError(
             f"the model's box shows {(high - low) / (most - least):.1%} of the scan's contrast "
@@ -292,10 +226,10 @@ def _contrasted(volume, voxels):
         )
 
 
-def _range(voxels):
+def _range(values):
     # Every second or third voxel of a fine scan tells as much, in a tenth of the time.
-    step = tuple(slice(None, None, max(1, side // 64)) for side in voxels.shape)
-    return np.percentile(voxels[step], RANGE)
+    step = tuple(slice(None, None, max(1, side // 64)) for side in values.shape)
+    return np.percentile(values[step], RANGE)
 
 
 def _middle(affine, shape):

@@ -8,7 +8,6 @@ import zlib
 import numpy as np
 
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
-ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 PIECE = 1 << 20
 # deflate encodes at most 258 bytes in two bits (RFC 1951); zlib documents 1032:1 as its limit.
 DEFLATE_RATIO = 1032
