@@ -235,4 +235,5 @@ def _take_memory_in_huge_pages() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        with contextlib.suppress(OSError):  # an interpreter that this user may not start again
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

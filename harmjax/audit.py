@@ -1,14 +1,27 @@
 """Quality control for people who only have arrays: one call, one table."""
 
+import hashlib
+import json
+import math
 import pathlib
 import tempfile
 import warnings
 
 import numpy as np
 
-from harmjax import defaults, metrics, preparation, tables, training, types
+from harmjax import (
+    audit_arguments,
+    defaults,
+    logbook,
+    metrics,
+    preparation,
+    tables,
+    training,
+    types,
+    workdirs,
+)
 from harmjax.data import records, splits
-from harmjax.models import module, sfcn
+from harmjax.models import sfcn
 
 SHARES = (0.7, 0.3, 0.0)  # training, verification, test
 
@@ -37,24 +50,26 @@ def audit(
     Args:
         images: [N, X, Y, Z], [N, X, Y, C], [N, X, Y] or [N, F]; intensities 0..255 are what the
             defaults are made for, features should be standardised.
-        labels: [N] 0 or 1.
-        centres: [N] str or int, who holds each sample.
+        labels: [N] 0 or 1, as whole numbers, floats or bools.
+        centres: [N] str or int, who holds each sample; no gaps.
         classifier: A Flax linen module (see `models.module`) or a `types.Classifier`; by default
             the SFCN for volumes, a CNN for slices, an MLP for features.
         verification: [N] bool, samples known to be good, which the others are measured against and
             which are not audited; by default 30% of every centre, stratified, taken on trust.
-        names: [N] str; by default the positions.
+        names: [N] str or int, each another one; by default the positions.
         alpha: Expected fraction of good samples that are eliminated.
         families: Of evidence, see `policies.screen`.
         cycles: In all.
-        warmup_cycles: Of these, before samples are judged.
+        warmup_cycles: Of these, before samples are judged; fewer than `cycles`.
         learning_rate: Of Adam.
         seed: Of model, itineraries and the default verification samples.
         workdir: Folder that keeps the run's tables and checkpoints; by default a temporary one.
+            The same call resumes there, another call is refused.
         progress: Whether to draw a progress bar.
 
     Raises:
-        ValueError: Arrays whose shapes or values do not fit.
+        ValueError: An argument that does not fit; names it, the value, and what would be right.
+        FloatingPointError: The loss is not finite; names cycle, centre and stop.
 
     Warns:
         UserWarning: The policy cannot judge these samples; one of `types.ALARMS`.
@@ -67,26 +82,36 @@ def audit(
         >>> len(rows), rows[0]["verdict"]
         (84, 'kept')
     """
-    study = _study(images, labels, centres, verification, names, seed)
+    images = audit_arguments.images(images)
+    classifier = audit_arguments.classifier(classifier, images[:1])
     config = defaults.get_config()
-    config.seed, config.report = seed, False
-    config.model.name = _default_model(np.shape(images))
+    config.seed = audit_arguments.whole("seed", seed, 0, audit_arguments.LARGEST_SEED)
+    config.report = False
+    config.model.name = _default_model(images.shape)
     if config.model.name == "mlp":
         config.model.norm, config.model.dropout = "none", 0.0
     config.model.momentum = 0.9
-    config.train.learning_rate, config.train.cycles = learning_rate, cycles
-    config.train.warmup_cycles, config.train.warmup_on = warmup_cycles, "as_is"
+    config.train.learning_rate = audit_arguments.between(
+        "learning_rate", learning_rate, 0, math.inf
+    )
+    config.train.cycles = audit_arguments.whole("cycles", cycles, 1, 10_000)
+    config.train.warmup_cycles = audit_arguments.whole(
+        "warmup_cycles", warmup_cycles, 0, cycles - 1
+    )
+    config.train.warmup_on = "as_is"
     config.train.deliver = "last"
     config.policy.name = "screen"
-    config.policy.screen.alpha, config.policy.screen.families = alpha, tuple(families)
-    if classifier is not None and not isinstance(classifier, types.Classifier):
-        classifier = module.of_module(classifier)
+    config.policy.screen.alpha = audit_arguments.between("alpha", alpha, 0, 1)
+    config.policy.screen.families = audit_arguments.families(families)
+    study = _study(images, labels, centres, verification, names, config.seed)
+    workdir = audit_arguments.folder(workdir)
     with tempfile.TemporaryDirectory() as spare:
-        folder = pathlib.Path(workdir or spare)
-        folder.mkdir(parents=True, exist_ok=True)
-        outcome = training.train(
-            config, folder, study=study, classifier=classifier, progress=progress
-        )
+        folder = workdir or pathlib.Path(spare)
+        with workdirs.held(folder):
+            _record(folder, config, study)
+            outcome = training.train(
+                config, folder, study=study, classifier=classifier, progress=progress
+            )
         alarm = types.ALARMS[int(outcome.verdicts.alarm)]
         if alarm:
             warnings.warn(alarm, stacklevel=2)
@@ -100,23 +125,41 @@ def _default_model(shape) -> str:
     return "sfcn" if is_volume else "cnn2d"
 
 
+def _record(folder, config, study) -> None:
+    """Writes config.json, so that nothing but the same call goes on from what is there.
+
+    Raises:
+        ValueError: The folder holds another run; names what differs.
+    """
+    content = {
+        "format": workdirs.FORMAT,
+        "config": json.loads(config.to_json_best_effort()),
+        "samples": {
+            f"{split}.{name}": hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+            for split in ("train", "verification")
+            for name, array in getattr(study, split)._asdict().items()
+        },
+    }
+    before = workdirs.recorded(folder)
+    if before:
+        other = [part for part in ("config", "samples") if before.get(part) != content[part]]
+        if other:
+            raise ValueError(
+                f"workdir: {folder} holds a run with another {' and other '.join(other)}; name "
+                "another folder, or delete this one"
+            )
+    logbook.write_json(folder / "config.json", content)
+
+
 def _study(images, labels, centres, verification, names, seed) -> preparation.Study:
     """The arrays as a study; the verification samples also stand in for a test split.
 
     Raises:
         ValueError: Arrays whose shapes or values do not fit.
     """
-    images, labels, centres = np.asarray(images), np.asarray(labels), np.asarray(centres, str)
-    if images.ndim not in (2, 3, 4) or not len(images):
-        raise ValueError(f"images: shape {images.shape}; expected [N, ...] with 1 to 3 more axes")
-    for what, given in {"labels": labels, "centres": centres}.items():
-        if given.shape != (len(images),):
-            raise ValueError(f"{what}: shape {given.shape}; expected ({len(images)},)")
-    if sorted(set(labels.tolist())) != [0, 1]:
-        raise ValueError(f"labels: values {sorted(set(labels.tolist()))[:5]}; expected 0 and 1")
-    if not np.isfinite(images.astype(np.float32)).all():
-        raise ValueError("images: NaN or infinite values; leave out or fill in those samples first")
-    names = np.asarray(names if names is not None else np.arange(len(images)), str)
+    labels = audit_arguments.labels(labels, len(images))
+    centres = audit_arguments.texts("centres", centres, len(images))
+    names = audit_arguments.names(names, len(images))
     found = [
         records.Record(row, name, "", centre, int(label))
         for row, (name, centre, label) in enumerate(zip(names, centres, labels, strict=True))
@@ -124,16 +167,13 @@ def _study(images, labels, centres, verification, names, seed) -> preparation.St
     if verification is None:
         drawn = splits.assign(found, SHARES, seed=seed)
         verification = np.array([r.split == "verification" for r in drawn])
-    verification = np.asarray(verification, bool)
-    if len(set(labels[verification].tolist())) < 2:
-        raise ValueError("verification: samples of both classes are needed; name some of each")
+    verification = audit_arguments.verification(verification, labels)
     known, place = np.unique(centres, return_inverse=True)
-    stored = images if images.dtype == np.uint8 else images.astype(np.float32)
 
     def samples(chosen):
         identity = [records.identity(r) for r, used in zip(found, chosen, strict=True) if used]
         return types.Samples(
-            image=stored[chosen],
+            image=images[chosen],
             label=labels[chosen].astype(np.int32),
             centre=place[chosen].astype(np.int32),
             identity=np.array(identity, np.uint32),

@@ -26,7 +26,7 @@ def save(folder, name: str, traveller: types.Travel) -> None:
         traveller: Model and state of the policy.
 
     Raises:
-        OSError: It cannot be written; names the file. No checkpoint is changed.
+        OSError: It cannot be written; names it. No checkpoint is changed.
     """
     _save(folder, name, {"model": traveller.model, "state": traveller.state})
 
@@ -88,9 +88,9 @@ def _save(folder, name, items) -> None:
                 np.savez(file, **leaves)
         _discard(folder / name)
         part.rename(folder / name)
-    except OSError:
+    except OSError as error:
         workdirs.remove(part)  # on a full disk, its space is needed
-        raise
+        raise OSError(error.errno, error.strerror, str(folder / name)) from error
 
 
 def _discard(path) -> None:

@@ -3,8 +3,10 @@
 import flax.linen as nn
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harmjax import audit
+from harmjax import audit, audit_arguments
 
 
 def patients(number=240):
@@ -38,19 +40,132 @@ def test_it_finds_damaged_rows_with_a_flax_module_of_ones_own(tmp_path):
     assert (tmp_path / "decisions.csv").exists()
 
 
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({"labels": np.zeros(240)}, "labels: values"),
-        ({"centres": np.zeros(3)}, "centres: shape"),
-        ({"images": np.full((240, 5), np.nan)}, "NaN"),
-        ({"verification": np.arange(240) == 2}, "both classes"),
+X, LABEL, WHERE = patients()
+HUGE = 10**400  # beyond what a float holds
+
+
+class Narrow(nn.Module):
+    @nn.compact
+    def __call__(self, image):
+        return image @ nn.Dense(2)(image)
+
+
+WRONG = {
+    "images": [
+        *(None, "a", 5, {}, [[1, 2], [3]], X[:0], X[:, :0], X[0], X[None, None, None], X[:5]),
+        *(
+            X * np.nan,
+            X * 1j,
+            np.full((240, 5), "a"),
+            np.zeros((240, 5), "M8[s]"),
+            [[None] * 5] * 240,
+        ),
+        X.astype(float) * 1e300,
     ],
+    "labels": [
+        *(None, "a", 5, {}, [], LABEL[:5], LABEL[:, None], LABEL + 1, LABEL * np.nan, LABEL * 1j),
+        *(["0", "1"] * 120, [None] * 240, np.zeros(240), [HUGE] * 240, [[0]] * 240, range(240)),
+    ],
+    "centres": [
+        *(
+            None,
+            "a",
+            5,
+            {},
+            [],
+            WHERE[:5],
+            WHERE[:, None],
+            [None] * 240,
+            [np.nan] * 240,
+            [""] * 240,
+        ),
+        *(["a"] * 239 + [np.nan], np.array(["a"] * 239 + [np.nan]), [b"a"] * 240, [1.5] * 240),
+        *([True] * 240, [[1]] * 240, [("a", "b")] * 240, [np.inf] * 240, [HUGE] * 240),
+    ],
+    "names": [
+        *("x", 5, {}, [], range(239), ["a"] * 240, [None] * 240, [np.nan] * 240, [[]] * 240),
+        [*range(239), 0],
+    ],
+    "verification": [
+        *("x", 5, True, [], np.arange(240) % 2, np.arange(5), [0, 1, 2], [None] * 240, {}),
+        *(np.zeros(240, bool), np.ones(240, bool), np.arange(240) == 2, LABEL.astype(bool)),
+        np.zeros((240, 1), bool),
+    ],
+    "alpha": [0, 1, -1, 2, None, "a", np.nan, True, [0.1], HUGE],
+    "families": [(), "margin", ("margin",) * 2, ("nope",), None, 3, (3,), ("error_rate",), [[]]],
+    "cycles": [0, -1, 1.5, None, "3", True, np.nan, HUGE],
+    "warmup_cycles": [12, -1, 0.5, None, "3", np.nan],
+    "learning_rate": [0, -1, np.nan, np.inf, None, "x", True, HUGE],
+    "seed": [-1, 2**32, 1.0, None, "1", True, np.nan],
+    "workdir": [5, 3.5, b"x", "a\0b", [], __file__, f"{__file__}/x", "~no-such-person/x"],
+    "classifier": [5, "sfcn", len, nn.Dense, nn.Dense(2), Narrow()],
+}
+
+
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in WRONG.items() for value in values]
 )
-def test_arrays_that_do_not_fit(change, words):
-    given = dict(zip(("images", "labels", "centres"), patients(), strict=True)) | change
-    with pytest.raises(ValueError, match=words):
-        audit.audit(**given, progress=False)
+def test_a_wrong_argument_is_named_in_one_line(name, value):
+    given = {"images": X, "labels": LABEL, "centres": WHERE, "progress": False} | {name: value}
+    with pytest.raises(ValueError, match=f"^{name}|^labels: shape|^no 'nope'") as refused:
+        audit.audit(**given)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.complex_numbers(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(WRONG.keys() - {"workdir"})),
+    value=st.one_of(ODD, st.lists(ODD, max_size=4), st.lists(ODD, min_size=240, max_size=240)),
+)
+def test_no_argument_ends_in_another_exception(name, value):
+    """Every argument is read by one function, which takes a value or refuses it by name."""
+    readers = {
+        "images": audit_arguments.images,
+        "labels": lambda x: audit_arguments.labels(x, 240),
+        "centres": lambda x: audit_arguments.texts("centres", x, 240),
+        "names": lambda x: audit_arguments.names(x, 240),
+        "verification": lambda x: audit_arguments.verification(x, LABEL),
+        "alpha": lambda x: audit_arguments.between("alpha", x, 0, 1),
+        "learning_rate": lambda x: audit_arguments.between("learning_rate", x, 0, np.inf),
+        "families": audit_arguments.families,
+        "cycles": lambda x: audit_arguments.whole("cycles", x, 1, 100),
+        "warmup_cycles": lambda x: audit_arguments.whole("warmup_cycles", x, 0, 11),
+        "seed": lambda x: audit_arguments.whole("seed", x, 0, audit_arguments.LARGEST_SEED),
+        "classifier": lambda x: audit_arguments.classifier(x, X[:1]),
+    }
+    try:
+        readers[name](value)
+    except ValueError as error:
+        assert str(error).startswith((name, "no "))
+
+
+def test_labels_and_centres_of_any_plain_kind_are_read_alike():
+    for label in (LABEL, LABEL.astype(float), LABEL.astype(bool), LABEL.tolist()):
+        assert np.array_equal(audit_arguments.labels(label, 240), LABEL)
+    for where in (np.arange(240), np.arange(240.0), [str(i) for i in range(240)]):
+        assert audit_arguments.texts("centres", where, 240).tolist() == [str(i) for i in range(240)]
+
+
+def test_a_workdir_goes_on_with_the_same_call_only(tmp_path):
+    call = {"images": X, "labels": LABEL, "centres": WHERE, "workdir": tmp_path, "progress": False}
+    call |= {"cycles": 2, "warmup_cycles": 1}
+    first = audit.audit(**call)
+    assert audit.audit(**call) == first
+    with pytest.raises(ValueError, match="another samples"):
+        audit.audit(**call | {"labels": 1 - LABEL})
+    with pytest.raises(ValueError, match="another config"):
+        audit.audit(**call | {"alpha": 0.5})
 
 
 @pytest.mark.parametrize(

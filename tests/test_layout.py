@@ -20,7 +20,7 @@ LAYERS = (
     ("programs", "checkpoints", "logbook", "preparation"),
     ("phases", "training", "runs", "prediction", "evaluation"),
     ("sweep_mapped", "sweep_jobs", "sweep", "detection"),
-    ("counterfactual", "values", "report", "audit"),
+    ("counterfactual", "values", "report", "audit_arguments", "audit"),
 )
 ONLY_IN = {
     "flax": ("models",),
