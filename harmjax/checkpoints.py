@@ -110,7 +110,7 @@ def _restored(folder, name, item, like):
     if not path.exists():
         raise ValueError(f"{path} is missing: train anew in another workdir; an older harmjax?")
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             found = {key: stored[key] for key in stored.files}
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error}): delete {place} and resume") from error
