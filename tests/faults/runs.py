@@ -1,0 +1,169 @@
+"""Runs that are killed, or whose disk is full, and what is left of them when they go on."""
+
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from harmjax import checkpoints
+from tests import conftest
+
+ROOT = pathlib.Path(__file__).parents[2]
+TABLES = ("decisions.csv", "harm.csv", "metrics.csv", "delivered.csv", "manifest.csv")
+PHASES = ("delivery", "control", "warmup")
+
+
+class Case(NamedTuple):
+    """One config on one cohort, and its run without a fault."""
+
+    name: str
+    command: tuple[str, ...]  # without --workdir
+    whole: pathlib.Path  # workdir of the run without a fault
+    seconds: float  # from its first file to its end
+
+
+class Fault(NamedTuple):
+    """One row of the table."""
+
+    case: str
+    fault: str
+    at: str  # last finished cycle
+    left: str  # unfinished files
+    code: int  # of the run that went on
+    same: bool  # tables and parameters, bit for bit
+
+
+def patients(folder) -> pathlib.Path:
+    """A manifest of tabular patients."""
+    return conftest.write_patients(pathlib.Path(folder) / "patients.csv", bad_centre=3)
+
+
+def case(name: str, config: str, manifest, folder) -> Case:
+    """Runs a config without a fault in `folder/whole-NAME`.
+
+    Raises:
+        RuntimeError: It fails by itself.
+    """
+    command = (
+        *(sys.executable, "-m", "experiments.train", f"--config={config}"),
+        f"--config.data.manifest={manifest}",
+    )
+    made = Case(name, command, pathlib.Path(folder) / f"whole-{name}", 0.0)
+    process = start(made, made.whole)
+    began = _first_file(process, made.whole)
+    _end(process)
+    return made._replace(seconds=time.monotonic() - began)
+
+
+def start(case: Case, workdir, largest: int | None = None) -> subprocess.Popen:
+    """Starts or resumes a case.
+
+    Args:
+        case: What to run.
+        workdir: Of the run.
+        largest: Bytes that no file may exceed, as on a full disk.
+    """
+
+    def limited():
+        if largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+
+    return subprocess.Popen(
+        [*case.command, f"--workdir={workdir}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limited,
+    )
+
+
+def killed(case: Case, workdir, share: float) -> Fault:
+    """A run that is killed after a share of its time, and goes on."""
+    workdir = pathlib.Path(workdir)
+    process = start(case, workdir)
+    _first_file(process, workdir)
+    time.sleep(share * case.seconds)
+    process.kill()
+    process.communicate()
+    fault = f"SIGKILL at {share:.3f}" if process.returncode == -9 else "none: it had ended"
+    return resumed(case, workdir, fault)
+
+
+def full(case: Case, workdir, largest: int) -> Fault:
+    """A run that cannot write a file any more, and goes on when it can.
+
+    Raises:
+        RuntimeError: It did not end as it should: exit code 1, and one line that names the file.
+    """
+    process = start(case, workdir, largest)
+    _, said = process.communicate()
+    return resumed(case, pathlib.Path(workdir), f"full at {named(process.returncode, said)}")
+
+
+def named(code: int, said: str) -> str:
+    """The file that the last line of a run on a full disk names.
+
+    Raises:
+        RuntimeError: It names none, or the exit code is not 1.
+    """
+    last = said.strip().splitlines()[-1] if said.strip() else ""
+    found = re.fullmatch(r"error: (/\S+): [\w ]+: free some space and start .* it resumes", last)
+    if code != 1 or not found or "Traceback" in said:
+        raise RuntimeError(f"a full disk ended with exit code {code} and: {said[-2000:]}")
+    return pathlib.Path(found[1]).name
+
+
+def resumed(case: Case, workdir, fault: str) -> Fault:
+    """The row of a run that goes on after a fault."""
+    at, left = _last_cycle(workdir), _unfinished(workdir)
+    process = start(case, workdir)
+    process.communicate()
+    same = process.returncode == 0 and not _unfinished(workdir) and equal(case.whole, workdir)
+    return Fault(case.name, fault, at, ", ".join(left) or "-", process.returncode, same)
+
+
+def equal(one, two) -> bool:
+    """Whether two runs have the same tables and the same delivered parameters, bit for bit."""
+    one, two = pathlib.Path(one), pathlib.Path(two)
+    for name in TABLES:
+        if (one / name).exists() != (two / name).exists():
+            return False
+        if (one / name).exists() and (one / name).read_bytes() != (two / name).read_bytes():
+            return False
+    final = "checkpoints/final/model.npz"
+    with np.load(one / final) as a, np.load(two / final) as b:
+        return a.files == b.files and all(
+            (a[x].dtype, a[x].tobytes()) == (b[x].dtype, b[x].tobytes()) for x in a.files
+        )
+
+
+def _first_file(process, workdir) -> float:
+    """The time at which a run has written its settings."""
+    while process.poll() is None and not (workdir / "config.json").exists():
+        time.sleep(0.005)
+    return time.monotonic()
+
+
+def _end(process) -> None:
+    said = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"exit code {process.returncode} without a fault: {said}")
+
+
+def _last_cycle(workdir) -> str:
+    for phase in PHASES:
+        done = checkpoints.cycles(workdir / "checkpoints", phase)
+        if done:
+            return checkpoints.name(phase, done[-1])
+    return "none"
+
+
+def _unfinished(workdir) -> Sequence[str]:
+    return sorted(str(path.relative_to(workdir)) for path in workdir.glob("**/*.part"))
