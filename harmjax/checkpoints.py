@@ -1,18 +1,16 @@
-"""Checkpoints of a run: the model and the policy's state after a cycle, by phase.
+"""Checkpoints of a run, through orbax: the model and the policy's state after a cycle, by phase.
 
-A checkpoint is a folder `PHASE_CCCC` that appears only when it is complete, with `model.npz` and
-`state.npz`; `final` is the delivered model, without a state. Each array stands under its place in
-the pytree, so that `numpy.load` reads them without harmjax. They are written at once by the calling
-thread: orbax writes in threads of its own, which wait 300 s after an error before a process ends.
+A checkpoint is a folder `PHASE_CCCC` that appears only when it is complete, with the items `model`
+and `state`; `final` is the delivered model, without a state. They are written at once by the
+calling thread: orbax's asynchronous checkpointer waits 300 s after an error before a process ends.
 """
 
+import errno
 import pathlib
 import re
-import zipfile
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+import orbax.checkpoint as ocp
 
 from harmjax import types, workdirs
 
@@ -26,7 +24,7 @@ def save(folder, name: str, traveller: types.Travel) -> None:
         traveller: Model and state of the policy.
 
     Raises:
-        OSError: It cannot be written; names it. No checkpoint is changed.
+        OSError: It cannot be written; names the folder. No checkpoint is changed.
     """
     _save(folder, name, {"model": traveller.model, "state": traveller.state})
 
@@ -45,15 +43,16 @@ def restore(folder, name: str, like: types.Travel) -> types.Travel:
         like: A traveller of the same structure, shapes and dtypes; its values are not used.
 
     Raises:
-        ValueError: No such checkpoint, one of another structure, or a damaged one; names the file.
+        ValueError: No such checkpoint, one of another structure, or a damaged one; names the
+            folder.
     """
-    model = restore_model(folder, name, like.model)
-    return types.Travel(model, _restored(folder, name, "state", like.state))
+    return types.Travel(*_restored(folder, name, {"model": like.model, "state": like.state}))
 
 
 def restore_model(folder, name: str, like: types.Model) -> types.Model:
     """The model of a checkpoint, whatever policy it was trained under; see `restore`."""
-    return _restored(folder, name, "model", like)
+    (model,) = _restored(folder, name, {"model": like})
+    return model
 
 
 def cycles(folder, phase: str) -> list[int]:
@@ -77,20 +76,29 @@ def prune(folder, phase: str, keep: int) -> None:
 
 
 def _save(folder, name, items) -> None:
-    folder = pathlib.Path(folder)
-    part = folder / f"{name}.part"
+    folder = pathlib.Path(folder).absolute()
+    path, part = folder / name, folder / f"{name}.part"
+    folder.mkdir(parents=True, exist_ok=True)
     workdirs.remove(part)
-    part.mkdir(parents=True)
+    # orbax takes no single array as a tree.
+    asked = {item: ocp.args.StandardSave((tree,)) for item, tree in items.items()}
     try:
-        for item, tree in items.items():
-            leaves = {place: np.asarray(leaf) for place, leaf in _leaves(tree)}
-            with workdirs.replacing(part / f"{item}.npz") as file:
-                np.savez(file, **leaves)
-        _discard(folder / name)
-        part.rename(folder / name)
-    except OSError as error:
-        workdirs.remove(part)  # on a full disk, its space is needed
-        raise OSError(error.errno, error.strerror, str(folder / name)) from error
+        with _checkpointer() as checkpointer:
+            checkpointer.save(part, ocp.args.Composite(**asked))
+        _discard(path)
+        part.rename(path)
+    except (OSError, ValueError) as error:
+        for left in folder.glob(f"{name}.part*"):  # on a full disk, its space is needed
+            workdirs.remove(left)
+        raise OSError(*_reason(error), str(path)) from error
+
+
+def _reason(error):
+    """Number and text of what the system said; orbax passes it on in words alone."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno, error.strerror
+    said = re.search(r"([^:]*) \[os_error_code='(\d+)'\]", str(error))
+    return (int(said[2]), said[1].strip()) if said else (errno.EIO, str(error))
 
 
 def _discard(path) -> None:
@@ -102,38 +110,24 @@ def _discard(path) -> None:
         workdirs.remove(unfinished)
 
 
-def _restored(folder, name, item, like):
-    place = pathlib.Path(folder).absolute() / name
-    path = place / f"{item}.npz"
-    if not place.is_dir():
-        raise ValueError(f"no checkpoint {place}: train first, or name another workdir")
-    if not path.exists():
-        raise ValueError(f"{path} is missing: train anew in another workdir; an older harmjax?")
+def _restored(folder, name, like):
+    path = pathlib.Path(folder).absolute() / name
+    if not path.is_dir():
+        raise ValueError(f"no checkpoint {path}: train first, or name another workdir")
+    asked = {
+        item: ocp.args.StandardRestore(jax.eval_shape(lambda tree=tree: (tree,)))
+        for item, tree in like.items()
+    }
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            found = {key: stored[key] for key in stored.files}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete {place} and resume") from error
-    places = dict(_leaves(jax.eval_shape(lambda: like)))
-    other = sorted(found.keys() ^ places.keys())
-    if other:
-        raise ValueError(f"{path} is of another model or policy ({other[0]}); use a new workdir")
-    return jax.tree.unflatten(
-        jax.tree.structure(like), [_as(found[at], leaf, at, path) for at, leaf in places.items()]
-    )
-
-
-def _as(array, like, place, path):
-    # NumPy writes bfloat16 as two bytes of no known type.
-    if array.dtype.kind == "V" and array.dtype.itemsize == like.dtype.itemsize:
-        array = array.view(like.dtype)
-    if (array.shape, array.dtype) != (like.shape, like.dtype):
+        with _checkpointer() as checkpointer:
+            found = checkpointer.restore(path, ocp.args.Composite(**asked))
+    except (ValueError, KeyError, OSError) as error:
         raise ValueError(
-            f"{path} is of another model or policy ({place} is {array.dtype}{list(array.shape)}, "
-            f"expected {like.dtype}{list(like.shape)}); use a new workdir"
-        )
-    return jnp.asarray(array)
+            f"checkpoint {path} is of another model or policy, or damaged ({error}); use a new "
+            "workdir, or delete it and resume"
+        ) from error
+    return tuple(found[item][0] for item in like)
 
 
-def _leaves(tree):
-    return [(jax.tree_util.keystr(at), x) for at, x in jax.tree_util.tree_leaves_with_path(tree)]
+def _checkpointer():
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())

@@ -23,7 +23,8 @@ except ImportError:  # Windows
 FORMAT = 2  # of a run's folder; raise it when an older one cannot be read any more
 UNFINISHED = (
     *(f"*.{kind}.part" for kind in ("csv", "json", "html", "npz", "png")),
-    *("checkpoints/*.part", ".*.[0-9]*.part", "retrained/*/*.npz.part"),
+    *("checkpoints/*.part", "checkpoints/*.part.orbax-checkpoint-tmp*"),
+    *(".*.[0-9]*.part", "retrained/*/*.npz.part"),
 )
 _HELD: dict[str, list[int]] = {}  # path of a folder -> its thread, and how many times it holds it
 

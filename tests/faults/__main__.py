@@ -45,7 +45,7 @@ def _tabular(rng, spare):
     for policy in POLICIES:
         case = runs.case(policy, f"tests/faults/study.py:{policy}", manifest, spare)
         yield from _kills(case, rng.uniform(0, 1, KILLS), spare)
-        model = (case.whole / "checkpoints" / "final" / "model.npz").stat().st_size
+        model = runs.largest(case.whole / "checkpoints" / "final")
         table = max((case.whole / name).stat().st_size for name in runs.TABLES)
         for largest in (model - 1, int(0.7 * table)):
             yield runs.full(case, f"{spare}/{policy}-limit-{largest}", largest)

@@ -9,7 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from harmjax import checkpoints
 from tests import conftest
@@ -137,11 +139,23 @@ def equal(one, two) -> bool:
             return False
         if (one / name).exists() and (one / name).read_bytes() != (two / name).read_bytes():
             return False
-    final = "checkpoints/final/model.npz"
-    with np.load(one / final) as a, np.load(two / final) as b:
-        return a.files == b.files and all(
-            (a[x].dtype, a[x].tobytes()) == (b[x].dtype, b[x].tobytes()) for x in a.files
-        )
+    first, second = jax.tree.map(np.asarray, (_delivered(one), _delivered(two)))
+    same = jax.tree.map(
+        lambda a, b: (a.dtype, a.tobytes()) == (b.dtype, b.tobytes()), first, second
+    )
+    return jax.tree.all(same)
+
+
+def _delivered(workdir):
+    """The delivered model as nested dictionaries."""
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        asked = ocp.args.Composite(model=ocp.args.StandardRestore())
+        return checkpointer.restore(workdir.absolute() / "checkpoints" / "final", asked)["model"]
+
+
+def largest(folder) -> int:
+    """Bytes of the largest file in a folder."""
+    return max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _first_file(process, workdir) -> float:
