@@ -55,7 +55,7 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
         except (Exception, KeyboardInterrupt) as error:
             with contextlib.suppress(OSError):  # the disk may be what is wrong
                 log(workdir, traceback.format_exc(), echo=False)
-            code, line = _ending(error)
+            code, line = _ending(error, workdir)
             if code is None:
                 raise
             print(line, file=sys.stderr)
@@ -186,7 +186,7 @@ def _held(workdir):
         yield
 
 
-def _ending(error) -> tuple[int | None, str]:
+def _ending(error, workdir) -> tuple[int | None, str]:
     """The exit code and the line that an error ends with; no code for an error of harmjax."""
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted: the same command goes on from here"
@@ -195,9 +195,8 @@ def _ending(error) -> tuple[int | None, str]:
     if isinstance(error, FloatingPointError):
         return 1, f"error: {error}"
     if isinstance(error, OSError):
-        reason = error.strerror or str(error)
-        place = f"{error.filename}: {reason}" if error.filename else reason
-        return 1, f"error: {place}: {_remedy(error.errno)}"
+        place = error.filename or f"a file, probably in {workdir}"
+        return 1, f"error: {place}: {error.strerror or error}: {_remedy(error.errno)}"
     return None, ""
 
 

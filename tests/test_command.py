@@ -71,13 +71,22 @@ def test_memory_comes_in_huge_pages_unless_the_environment_says_otherwise(chosen
             "error: a.csv: No space left on device: free some space and start the same command "
             "again, it resumes",
         ),
+        (
+            "raise OSError(errno.EIO, 'Input/output error')",
+            1,
+            "error: a file, probably in {workdir}: Input/output error: start the same command "
+            "again, it resumes",
+        ),
         ("raise KeyboardInterrupt", 130, "interrupted: the same command goes on from here"),
     ],
 )
 def test_every_end_is_one_line_and_an_exit_code_and_the_traceback_is_in_the_log(
     tmp_path, body, code, line
 ):
-    assert run(body, f"--workdir={tmp_path}")[:2] == (code, [line])
+    assert run(body, f"--workdir={tmp_path}")[:2] == (
+        code,
+        [line.replace("{workdir}", str(tmp_path))],
+    )
     assert "Traceback" in (tmp_path / "log.txt").read_text()
     with workdirs.held(tmp_path):  # whatever happened, nobody holds it any more
         pass

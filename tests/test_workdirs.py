@@ -89,6 +89,12 @@ def test_a_thread_may_hold_a_folder_again_and_others_may_not(tmp_path):
     assert len(refused) == 1
 
 
+def test_training_does_not_begin_in_a_folder_in_use(patients, tmp_path, holder):
+    with pytest.raises(ValueError, match=f"in use by process {holder.pid}"):
+        training.train(patients, tmp_path / "run", progress=False)
+    assert os.listdir(tmp_path / "run") == [".lock"]
+
+
 def test_what_a_kill_left_goes_when_the_folder_is_held_again(tmp_path):
     left = ["metrics.csv.part", ".manifest.csv.123.part", "checkpoints/control_0003.part/x"]
     left += ["checkpoints/control_0004.part.orbax-checkpoint-tmp/x"]
