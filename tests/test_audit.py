@@ -87,7 +87,17 @@ WRONG = {
         [*range(239), 0],
     ],
     "verification": [
-        *("x", 5, True, [], np.arange(240) % 2, np.arange(5), [0, 1, 2], [None] * 240, {}),
+        *(
+            "x",
+            5,
+            True,
+            [],
+            (np.arange(240) % 3 == 0).astype(int),
+            np.arange(5),
+            [0, 1, 2],
+            [None] * 240,
+            {},
+        ),
         *(np.zeros(240, bool), np.ones(240, bool), np.arange(240) == 2, LABEL.astype(bool)),
         np.zeros((240, 1), bool),
     ],
@@ -103,7 +113,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    "name, value", [(name, value) for name, values in WRONG.items() for value in values]
+    "name, value",
+    [
+        pytest.param(name, value, id=f"{name}-{number}")
+        for name, values in WRONG.items()
+        for number, value in enumerate(values)
+    ],
 )
 def test_a_wrong_argument_is_named_in_one_line(name, value):
     given = {"images": X, "labels": LABEL, "centres": WHERE, "progress": False} | {name: value}
