@@ -99,7 +99,8 @@ def verification(given, label) -> np.ndarray:
         if len(set(label[chosen].tolist())) < 2:
             raise ValueError(
                 f"verification: samples of both classes are needed {what} it, and there are "
-                f"{np.bincount(label[chosen], minlength=2).tolist()} of 0 and 1"
+                f"{np.bincount(label[chosen], minlength=2).tolist()} of 0 and 1; "
+                "name some of each"
             )
     return mask
 
