@@ -185,5 +185,12 @@ def centre_and_spread(harm, used):
 
 
 def fuse(tails, shares):
-    """The fused score [K] of tail probabilities [K, E], `log sum_f share_f / p_f`."""
+    """The fused score [K] of tail probabilities [K, E], `log sum_f share_f / p_f`.
+
+    Minus the logarithm of their harmonic mean, weighted by the shares [E], which sum to 1.
+
+    References:
+        Wilson, The harmonic mean p-value for combining dependent tests, PNAS 116(4), 2019, doi
+        10.1073/pnas.1814092116.
+    """
     return jax.nn.logsumexp(jnp.log(shares) - jnp.log(jnp.maximum(tails, 1e-30)), axis=1)

@@ -86,8 +86,8 @@ def screen(
         ValueError: An unknown or unfit family, or numbers out of range.
 
     References:
-        Liu & Xie, Cauchy combination test, Journal of the American Statistical Association 115,
-        2020, doi 10.1080/01621459.2018.1554485 (fusion by heavy tails).
+        Wilson, The harmonic mean p-value for combining dependent tests, PNAS 116(4), 2019, doi
+        10.1073/pnas.1814092116 (the fused score is minus its logarithm).
         Bates et al., Testing for outliers with conformal p-values, Annals of Statistics 51(1),
         2023, arXiv 2104.08279.
         Benjamini & Hochberg, Controlling the false discovery rate, Journal of the Royal Statistical

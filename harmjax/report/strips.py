@@ -28,7 +28,7 @@ def chart(found: results.Results) -> markup.Html | None:
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color=drawing.LINE, linewidth=0.6)
     ax.axvline(0, color=drawing.MUTED, lw=1)
-    threshold = results.setting(found, "policy.threshold")
+    threshold = results.setting(found, "policy.verify_revisit.threshold")
     if results.setting(found, "policy.name") == "verify_revisit" and threshold:
         ax.axvline(threshold, color=drawing.colour("eliminated"), lw=0.9, ls=(0, (4, 3)))
     drawn = np.isfinite(height)

@@ -13,7 +13,8 @@ def error_rate() -> types.HarmScorer:
     verifications, but only counts leave the centres.
 
     References:
-        Souza et al., Identifying and eliminating harmful data in distributed learning, npj Digital
+        Souza et al., Self-supervised identification and elimination of harmful datasets in
+        distributed machine learning for medical image analysis, npj Digital
         Medicine 2025, doi 10.1038/s41746-025-01499-0.
 
     Example:

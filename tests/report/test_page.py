@@ -14,6 +14,7 @@ from hypothesis import strategies
 
 from harmjax import logbook, preparation, tables
 from harmjax.report import head, markup, page, picture, results, samples, strips
+from tests.report import written
 from tests.report.written import CENTRES, HOSTILE, NAMES, Reader, read, study, write_run
 
 
@@ -160,6 +161,28 @@ def test_strips_order_centres_by_what_was_found(tmp_path):
     assert drawn.index(">South<") < drawn.index(">North<") and ">West<" not in drawn
     assert ">+3<" in drawn and ">+2<" in drawn
     assert strips.chart(results.read(write_run(tmp_path, s))) is None
+
+
+def test_the_tolerated_rise_is_drawn_where_the_legend_names_it(tmp_path):
+    s, harm = study(), np.linspace(0, 0.05, 12)
+    for policy, lines in (("verify_revisit", 1), ("screen", 0)):
+        found = results.read(write_run(tmp_path, s, harm=harm, policy=policy))
+        assert strips.chart(found).text.count("stroke-dasharray") == lines
+        named = "tolerated rise" in read(page.write(tmp_path, s)).text
+        assert named == bool(lines)
+
+
+def test_every_setting_that_a_page_reads_exists():
+    """A key that nobody writes would read as None, and what hangs on it would never be drawn."""
+    config, asked = {"config": written.settings()}, set()
+    for path in pathlib.Path(page.__file__).parent.glob("*.py"):
+        asked |= set(re.findall(r'(?:setting\(\w+, |\bof\()"([\w.]+)"', path.read_text()))
+    assert {"policy.verify_revisit.threshold", "policy.name"} <= asked
+    for name in asked:
+        found = config["config"]
+        for part in name.split("."):
+            assert part in found, name
+            found = found[part]
 
 
 def test_dots_of_one_centre_do_not_lie_on_one_another(tmp_path):

@@ -1,12 +1,13 @@
 """Runs as their tables tell them, and pages as a browser reads them."""
 
 import html.parser
+import json
 import pathlib
 import re
 
 import numpy as np
 
-from harmjax import logbook, preparation, tables, types
+from harmjax import defaults, logbook, preparation, tables, types
 from harmjax.report import markup
 
 CENTRES = ("North", "South", "West")
@@ -14,14 +15,6 @@ CENTRE = np.repeat([0, 1, 2], 4)
 NAMES = tuple(f"p{i:02d}" for i in range(12))
 LABEL = np.tile([0, 1], 6)
 HOSTILE = '<script>alert("x")</script>&\'"><img src=x onerror=alert(1)>'
-CONFIG = {
-    "seed": 7,
-    "data": {"spacing": 16.0, "slices": [], "features": []},
-    "scenario": {"name": "singles", "harm": ["inversion"], "count": 2},
-    "model": {"name": "sfcn", "width": 0.5},
-    "train": {"topology": "travelling", "cycles": 4, "warmup_cycles": 2},
-    "policy": {"name": "verify_revisit", "threshold": 0.02, "revisit_after": 2},
-}
 
 
 def volumes(shape=(10, 12, 10), dtype=np.uint8):
@@ -94,9 +87,20 @@ def write_run(workdir, s, *, gone=(), waiting=(), policy="verify_revisit", decid
     phases = [("warmup", 0), ("warmup", 1), ("control", 2), ("control", 3)]
     entries = [entry | {"phase": p, "cycle": c} for p, c in phases]
     logbook.write_json(workdir / "cost.json", logbook.summarise_cost(entries))
-    config = CONFIG | {"policy": CONFIG["policy"] | {"name": policy}}
-    logbook.write_json(workdir / "config.json", {"config": config, "devices": ["cpu:0"]})
+    config = {"config": settings(policy), "devices": ["cpu:0"]}
+    logbook.write_json(workdir / "config.json", config)
     return workdir
+
+
+def settings(policy="verify_revisit"):
+    """The resolved config of a run, as the program writes it."""
+    config = defaults.get_config()
+    config.seed, config.data.spacing = 7, 16.0
+    config.scenario.name, config.scenario.count = "singles", 2
+    config.model.width = 0.5
+    config.train.cycles, config.train.warmup_cycles = 4, 2
+    config.policy.name = policy
+    return json.loads(config.to_json_best_effort())
 
 
 class Reader(html.parser.HTMLParser):
