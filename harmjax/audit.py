@@ -72,7 +72,7 @@ def audit(
         FloatingPointError: The loss is not finite; names cycle, centre and stop.
 
     Warns:
-        UserWarning: The policy cannot judge these samples; one of `types.ALARMS`.
+        UserWarning: The policy cannot judge these samples; one for each of `types.ALARMS` on.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -112,8 +112,7 @@ def audit(
             outcome = training.train(
                 config, folder, study=study, classifier=classifier, progress=progress
             )
-        alarm = types.ALARMS[int(outcome.verdicts.alarm)]
-        if alarm:
+        for alarm in training.alarms(outcome.verdicts):
             warnings.warn(alarm, stacklevel=2)
         return tables.read(folder / "harm.csv")
 

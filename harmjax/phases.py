@@ -49,7 +49,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
         metrics_file: Table of the workdir that the metrics go to.
 
     Raises:
-        FloatingPointError: The loss is not finite; names cycle, centre and stop.
+        FloatingPointError: A loss or an update is not finite; names cycle, centre and stop.
     """
     train, study = run.config.train, run.study
     folder = run.workdir / "checkpoints"
@@ -99,22 +99,39 @@ def _cycle(run: Run, program: programs.Program, traveller, cycle, bar):
         some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
         traveller, trail = program.visits(traveller, some)
         trails.append(trail)
-        _check_finite(run, trail, some, first)
+        _check_finite(run, trail, cycle, some.centre, range(first, first + size))
         _show(run, bar, program, cycle, traveller, some, trail)
     trail = jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
     traveller, closing = program.close(traveller, cycle)
+    _check_finite(run, closing, cycle, _holders(run, closing), None)
     return jax.block_until_ready(traveller), (stops, trail, closing)
 
 
-def _check_finite(run, trail, stops, first):
+def _check_finite(run, trail, cycle, centres, stops):
+    """Raises FloatingPointError for a trial whose loss, or the model that it gave, is not finite.
+
+    Args:
+        run: What the phases share.
+        trail: Of stops, [T, R], or of a close, [R].
+        cycle: The cycle.
+        centres: [T] or [R], who answered.
+        stops: [T], numbers of the stops in the cycle; None at the close.
+    """
     lost = ~np.isfinite(np.asarray(trail.loss)) & (np.asarray(trail.kind) != types.NO_TRIAL)
     if lost.any():
         at = int(np.argwhere(lost)[0, 0])
+        where = "at the close of the cycle" if stops is None else f"stop {stops[at]}"
         raise FloatingPointError(
-            f"the loss is not finite in cycle {int(stops.cycle[at])} at centre "
-            f"{run.study.centres[int(stops.centre[at])]}, stop {first + at}: lower "
-            "train.learning_rate, use model.dtype='float32', or look at the scans of this stop"
+            f"the loss or the updated model is not finite in cycle {cycle} at centre "
+            f"{run.study.centres[int(centres[at])]}, {where}: lower train.learning_rate, use "
+            "model.dtype='float32', or look at the scans tried there"
         )
+
+
+def _holders(run, closing):
+    """[R] int, the centre of the first sample of every row."""
+    ids = np.minimum(np.asarray(closing.ids)[:, 0], len(run.study.names) - 1)
+    return np.asarray(run.study.train.centre)[ids]
 
 
 def _bar(run, phase, cycles, last, program, traveller):

@@ -225,12 +225,18 @@ def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
     return Outcome(model, mask, jax.device_get(verdicts), found, cost)
 
 
+def alarms(verdicts: types.Verdicts) -> list[str]:
+    """The texts of all alarms that are on."""
+    if verdicts.alarms is None:
+        return []
+    return [text for text, on in zip(types.ALARMS, verdicts.alarms, strict=True) if on]
+
+
 def summary(study: preparation.Study, outcome: Outcome) -> str:
     """What a run found and what its model does on the test scans, as text."""
     pending, gone = outcome.verdicts.pending, outcome.verdicts.eliminated
     found = outcome.metrics
-    alarm = types.ALARMS[int(outcome.verdicts.alarm or 0)]
-    lines = [f"WARNING: {alarm}"] if alarm else []
+    lines = [f"WARNING: {alarm}" for alarm in alarms(outcome.verdicts)]
     lines += [
         f"eliminated {gone.sum()} of {len(gone)} training samples, {pending.sum()} pending",
         f"delivered model on {found.n} test scans: AUROC {found.auroc:.3f}, "

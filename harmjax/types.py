@@ -105,7 +105,9 @@ class Federation(NamedTuple):
 
     centre: Array  # [N] int32, which centre holds each training sample
     held_out_centre: Array  # [M] int32, the same of the held-out scans
-    learn: Callable[..., tuple[Model, Array]]  # (Model, Stop, weight[B]) -> (Model, loss [])
+    learn: Callable[..., tuple[Model, Array]]
+    # (Model, Stop, weight[B]) -> (Model, loss []); an update that is not finite leaves the model as
+    # it was and the loss NaN
     at: Callable[..., PyTree]  # (measure, Model, Stop, Reference) -> Evidence[B], NaN in padding
     total: Callable[..., PyTree]
     # (statistic name, Model, *args, among=[M] bool) -> sums over every centre, of the scans `among`
@@ -147,7 +149,7 @@ class Trail(NamedTuple):
 
     kind: Array  # [R] int32, index into TRIAL_KINDS
     ids: Array  # [R, B] int32, N where the slot is empty
-    loss: Array  # [R] float32, of the samples tried, before the update
+    loss: Array  # [R] float32, of the samples tried, before the update; NaN if that is not finite
     counts: Counts  # [R] of the model after the update
     reference: Counts  # [R] of the last accepted model
     allowed: Array  # [R] float32, rate by which the reference may be exceeded
@@ -191,15 +193,16 @@ class Verdicts(NamedTuple):
     cycle: Array  # [N] int32, of the last verdict
     p_value: Array | None = None  # [N] float32
     evidence: PyTree = {}  # name of a scorer -> [N] float32
-    alarm: Array | None = None  # [] int32, index into ALARMS
+    alarms: Array | None = None  # [A] bool, which of ALARMS are on; any, all or none
 
 
 ALARMS = (
-    "",
-    "most of the training samples look unlike the verification scans: nothing was eliminated; "
-    "either most of the cohort is harmful or the verification scans are of another kind",
+    "most of the training samples look unlike the verification scans, or cannot be compared with "
+    "them: nothing is eliminated any more; either most of the cohort is harmful or the "
+    "verification scans are of another kind",
     "the verification scans hold outliers that the training samples do not: look at them, because "
     "what is eliminated is measured against them",
-    "a family of evidence is not a number for any verification scan, so harm that only it shows is "
-    "not found: look for scans that are not numbers, or for centres too small to answer",
+    "a family of evidence is not a number for any verification scan of a class, so harm that only "
+    "that family shows is not found: look for scans that are not numbers, or for centres too small "
+    "to answer",
 )

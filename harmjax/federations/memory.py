@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import statistics, types
+from harmjax.learner import select
 
 
 def memory(
@@ -42,7 +43,7 @@ def memory(
     def learn(model, stop, weight):
         offered = stop.ids < num_samples
         batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
-        return learner.learn(model, batch, weight, offered, stop.cycle)
+        return accepted(*learner.learn(model, batch, weight, offered, stop.cycle), model)
 
     def at(measure, model, stop, reference):
         offered = stop.ids < num_samples
@@ -73,6 +74,17 @@ def memory(
         return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[:num_held_out], found)
 
     return types.Federation(train.centre, held_out.centre, learn, at, total, survey, *control)
+
+
+def accepted(after: types.Model, loss, before: types.Model) -> tuple[types.Model, types.Array]:
+    """What came back from a stop, or the model that was sent and a loss of NaN.
+
+    An update that is not finite is turned down where it arrives: every logit of such a model would
+    count as a negative prediction, and the centre after the next stop would get the blame.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    return select(finite, after, before), jnp.where(finite, loss, jnp.nan)
 
 
 def measured(evidence, offered):

@@ -40,7 +40,8 @@ def stream(
     @jax.jit
     def update(model, image, label, identity, stop, weight):
         batch = types.Batch(image, label, batch_keys(identity, stop.cycle))
-        return learner.learn(model, batch, weight, stop.ids < num_samples, stop.cycle)
+        offered = stop.ids < num_samples
+        return memory.accepted(*learner.learn(model, batch, weight, offered, stop.cycle), model)
 
     def fetch(ids):
         return np.asarray(train.image[np.minimum(ids, num_samples - 1)])

@@ -18,7 +18,12 @@ def harmful(training, held_out, level, *, least: int = 2):
     s^2)` (best linear prediction). What the mean of its n training samples exceeds that by has
     variance `s^2 / n + tau^2 s^2 / (m tau^2 + s^2)` at a good centre, where s^2 is that of its own
     training samples if they scatter more than verification scans do. Families of evidence are
-    tested apart; the level is divided by the number of centres and families (Bonferroni).
+    tested apart; the level is divided by the number of centres and families (Bonferroni), also by
+    those in which little is known.
+
+    NaN is not known and takes no part: not as a good sample, nor as a good verification scan, which
+    would make all others look harmful. Without verification scans that tell how scores scatter
+    within a centre, no centre is harmful.
 
     Args:
         training: (p-values [N, E], centre [N], used [N] bool).
@@ -30,24 +35,27 @@ def harmful(training, held_out, level, *, least: int = 2):
         Robinson, That BLUP is a good thing, Statistical Science 6(1), 1991.
     """
     p_value, centre, used = training
-    size = len(centre)  # more than there are centres
-    number = jnp.zeros(size).at[centre].add(used)
-    tested = number >= least
+    size = len(centre) + len(held_out[1])  # more than there are centres
+    tested = jnp.zeros(size).at[centre].add(used) >= least
 
     def of_family(p_value, of_held_out):
+        told, known = ~jnp.isnan(of_held_out), used & ~jnp.isnan(p_value)
         usual = normal_scores(of_held_out)
-        usual = usual - jnp.mean(usual)
-        _, between, within = components(usual, held_out[1], size)
-        score = normal_scores(p_value) - jnp.mean(normal_scores(of_held_out))
-        mean = jnp.zeros(size).at[centre].add(jnp.where(used, score, 0.0)) / jnp.maximum(number, 1)
-        squares = jnp.where(used, (score - mean[centre]) ** 2, 0.0)
+        middle = jnp.sum(jnp.where(told, usual, 0.0)) / jnp.maximum(jnp.sum(told), 1)
+        usual = jnp.where(told, usual - middle, 0.0)
+        _, between, within = components(usual, held_out[1], size, told)
+        score = normal_scores(p_value) - middle
+        number = jnp.zeros(size).at[centre].add(known)
+        mean = jnp.zeros(size).at[centre].add(jnp.where(known, score, 0.0)) / jnp.maximum(number, 1)
+        squares = jnp.where(known, (score - mean[centre]) ** 2, 0.0)
         own = jnp.zeros(size).at[centre].add(squares) / jnp.maximum(number - 1, 1)
         within = jnp.maximum(within, own)
-        verified = jnp.zeros(size).at[held_out[1]].add(1.0)
+        verified = jnp.zeros(size).at[held_out[1]].add(told)
         predicted = between * jnp.zeros(size).at[held_out[1]].add(usual)
         predicted /= verified * between + within
         left = between * within / (verified * between + within)
-        return stats.norm.sf((mean - predicted) / jnp.sqrt(left + within / jnp.maximum(number, 1)))
+        found = stats.norm.sf((mean - predicted) / jnp.sqrt(left + within / jnp.maximum(number, 1)))
+        return jnp.where((number >= least) & ~jnp.isnan(found), found, 1.0)
 
     found = jax.vmap(of_family, 1, 1)(p_value, held_out[0])
     tests = jnp.sum(tested) * found.shape[1]
@@ -59,7 +67,7 @@ def normal_scores(p_value):
     return jnp.clip(-stats.norm.ppf(jnp.clip(p_value, 1e-6, 1 - 1e-6)), -CUT, CUT)
 
 
-def components(score, centre, size: int):
+def components(score, centre, size: int, known=None):
     """Variance between centres, an upper bound of it, and variance within them.
 
     Mean squares of a one-way analysis of variance with centres of unequal size. Few centres tell
@@ -71,17 +79,25 @@ def components(score, centre, size: int):
         score: [M] of mean 0.
         centre: [M] int.
         size: More than the largest centre index.
+        known: [M] bool, the scores that take part; all by default.
+
+    Returns:
+        Three float32 scalars, the last NaN if every centre has a single score.
 
     References:
         Searle, Casella & McCulloch, Variance components, 1992, section 3.6.
         Wilson & Hilferty, The distribution of chi-square, PNAS 17(12), 1931 (its quantile).
     """
-    number = jnp.zeros(size).at[centre].add(1.0)
-    mean = jnp.zeros(size).at[centre].add(score) / jnp.maximum(number, 1)
-    scans, freedom = len(score), jnp.maximum(jnp.sum(number > 0) - 1, 1)
-    within = jnp.sum((score - mean[centre]) ** 2) / jnp.maximum(scans - freedom - 1, 1)
+    known = jnp.ones(len(score), bool) if known is None else known
+    number = jnp.zeros(size).at[centre].add(known)
+    mean = jnp.zeros(size).at[centre].add(jnp.where(known, score, 0.0)) / jnp.maximum(number, 1)
+    scans, groups = jnp.sum(number), jnp.sum(number > 0)
+    freedom = jnp.maximum(groups - 1, 1)
+    squares = jnp.where(known, (score - mean[centre]) ** 2, 0.0)
+    within = jnp.sum(squares) / jnp.maximum(scans - freedom - 1, 1)
+    within = jnp.where(scans > groups, within, jnp.nan)
     square = jnp.sum(number * mean**2) / freedom
-    typical = jnp.maximum(scans - jnp.sum(number**2) / scans, 1) / freedom
+    typical = jnp.maximum(scans - jnp.sum(number**2) / jnp.maximum(scans, 1), 1) / freedom
     part = 2 / (9 * freedom)
     lowest = (1 - part - 1.645 * jnp.sqrt(part)) ** 3  # 5% quantile of chi-square over freedom
 
@@ -89,4 +105,4 @@ def components(score, centre, size: int):
         return jnp.maximum((square - within) / typical, 0.0)
 
     upper = jnp.maximum(between(square / lowest), LEAST_BETWEEN)
-    return between(square), upper, jnp.maximum(within, 1e-6)
+    return between(square), upper, jnp.maximum(within, 1e-6)  # NaN stays NaN

@@ -15,12 +15,13 @@ class Yardstick(NamedTuple):
 
     model: types.Model  # as the cycle began
     reference: types.PyTree  # of every family, from either half of the centres: leaves [2, ...]
-    middle: types.Array  # [2, E] float32, median harm of the verification scans by class
+    middle: types.Array  # [2, E] float32, median harm of the verification scans by class, or NaN
     spread: types.Array  # [2, E] float32, their robust standard deviation
     families: conformal.Scale  # of every family's accumulated evidence: leaves [E, 2, ...]
     fused: conformal.Scale  # of the fused evidence
-    held_out: types.Array  # [M, E] float32, accumulated evidence about the verification scans
+    held_out: types.Array  # [M, E] float32, of the verification scans, averaged; NaN if not known
     held_out_label: types.Array  # [M] int32
+    blind: types.Array  # [] bool, whether a class has no scan to measure a family's evidence by now
     counts: types.Counts  # of the model, over all verification scans
 
 
@@ -97,38 +98,52 @@ def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
 
 def yardstick(
     asked: Families, fed: types.Federation, model: types.Model, cycle, total, visits
-) -> tuple[Yardstick, types.Array]:
-    """The yardstick of a cycle, and the evidence [M, E] about the verification scans so far.
+) -> tuple[Yardstick, types.Array, types.Array]:
+    """The yardstick of a cycle, and sums and counts [M, E] of the evidence about its scans so far.
+
+    A scan counts in a family as often as it had finite evidence there. The fused evidence is
+    calibrated by scans that are known in every family which any scan of their class is known in:
+    what is missing would make them look better than they are, and all others worse.
 
     Args:
         asked: From `families`.
         fed: Where the data are.
         model: As the cycle begins.
         cycle: The cycle.
-        total: [M, E] float32, that evidence before this cycle, summed.
-        visits: [] int32, cycles that are summed, this one included.
+        total: [M, E] float32, evidence about the verification scans before this cycle, summed.
+        visits: [M, E] int32, how many are in the sum.
     """
     reference = asked.reference(fed, model, cycle)
     found = fed.survey(asked.measure, model, reference)
     label = found["label"].astype(jnp.int32)
     harm = of_half(found["harm"], halves(fed.held_out_centre))
     middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(jnp.arange(2))
-    total = total + (harm - middle[label]) / spread[label]
-    mean = total / visits
+    units = (harm - middle[label]) / spread[label]
+    known, added = finite(units)
+    total, visits = total + added, visits + known
+    # Divided by one number where nothing is missing, which XLA rounds otherwise than by a column.
+    cycles = jnp.maximum(jnp.max(visits), 1)
+    mean = jnp.where(visits == cycles, total / cycles, averaged(total, visits))
     scales = jax.vmap(conformal.scale, (1, None))(mean, label)
     own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
+    whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)
+    fused = conformal.scale(jnp.where(whole, fuse(own, asked.shares), jnp.nan), label)
+    known_now = jax.vmap(lambda own: jnp.any(known & (label == own)[:, None], axis=0))(
+        jnp.arange(2)
+    )
     made = Yardstick(
         model=model,
         reference=reference,
         middle=middle,
         spread=spread,
         families=scales,
-        fused=conformal.scale(fuse(own, asked.shares), label),
+        fused=fused,
         held_out=mean,
         held_out_label=label,
+        blind=~jnp.all(known_now) | jnp.any(fused.number == 0),
         counts=losses.confusion(found["logit"], label, True),
     )
-    return made, total
+    return made, total, visits
 
 
 def in_units(yard: Yardstick, harm, ids, label):
@@ -136,15 +151,35 @@ def in_units(yard: Yardstick, harm, ids, label):
     return (of_half(harm, ids % 2) - yard.middle[label]) / yard.spread[label]
 
 
+def finite(units):
+    """Which evidence [K, E] is finite, and that evidence with 0 where it is not."""
+    known = jnp.isfinite(units)
+    return known, jnp.where(known, units, 0.0)
+
+
+def averaged(total, visits):
+    """Mean evidence [K, E] over the visits in which it was finite; NaN where there was none."""
+    return jnp.where(visits > 0, total / jnp.maximum(visits, 1), jnp.nan)
+
+
+def measurable(scales: conformal.Scale):
+    """[2, E] bool, whether any verification scan of the class is known in the family."""
+    return scales.number.T > 0
+
+
 def tails(yard: Yardstick, mean, label):
-    """Conformal p-values [K, E] of every family, of evidence [K, E] averaged over cycles."""
+    """Conformal p-values [K, E] of every family, of evidence [K, E] averaged over cycles.
+
+    1 where the evidence is NaN.
+    """
     return jax.vmap(conformal.p_value, (0, 1, None), 1)(yard.families, mean, label)
 
 
 def p_values(asked: Families, yard: Yardstick, mean, label):
-    """Conformal p-values [K] of all families together."""
+    """Conformal p-values [K] of all families together; 1 where nothing is known in any."""
     fused = fuse(tails(yard, mean, label), asked.shares)
-    return conformal.p_value(yard.fused, fused, label)
+    found = conformal.p_value(yard.fused, fused, label)
+    return jnp.where(jnp.all(jnp.isnan(mean), axis=1), 1.0, found)
 
 
 def needed(*passes) -> tuple[str, ...]:
@@ -176,11 +211,13 @@ def of_half(harm, half):
 
 
 def centre_and_spread(harm, used):
-    """Median [E] and robust standard deviation [E] of the rows of `harm` [M, E] that are used."""
-    known = jnp.where(used[:, None], harm, jnp.nan)
+    """Median [E] and robust standard deviation [E] of the finite rows of `harm` [M, E] used.
+
+    NaN and 1 where there is none, so that evidence in these units is not known either.
+    """
+    known = jnp.where(used[:, None] & jnp.isfinite(harm), harm, jnp.nan)
     middle = jnp.nanmedian(known, axis=0)
     deviation = 1.4826 * jnp.nanmedian(jnp.abs(known - middle), axis=0)
-    middle = jnp.where(jnp.isnan(middle), 0.0, middle)
     return middle, jnp.where(deviation > 1e-9, deviation, 1.0)
 
 

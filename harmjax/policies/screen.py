@@ -12,7 +12,7 @@ from harmjax.policies import centre_test, evidence, trails
 FAMILIES = ("margin", "appearance")
 MODEL_FREE = ("appearance",)  # evidence that training on a sample does not change
 TAIL = 0.1  # of the verification scans; as many training samples should lie beyond its edge
-NOTHING, MOST, CONTAMINATED, BLIND = range(4)  # indices into types.ALARMS
+MOST, CONTAMINATED, BLIND = range(len(types.ALARMS))
 
 
 class State(NamedTuple):
@@ -21,8 +21,9 @@ class State(NamedTuple):
     yardstick: evidence.Yardstick | None  # None between cycles
     label: types.Array  # [N] int32, -1 before the first visit
     visits: types.Array  # [N] int32
-    evidence: types.Array  # [N, E] float32, robust standard deviations, summed over visits
-    held_out_visits: types.Array  # [] int32
+    known: types.Array  # [N, E] int32, visits with finite evidence
+    evidence: types.Array  # [N, E] float32, robust standard deviations, summed over these
+    held_out_known: types.Array  # [M, E] int32
     held_out_evidence: types.Array  # [M, E] float32
     p_value: types.Array  # [N] float32, of all evidence so far, 1 before the first visit
     suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
@@ -30,7 +31,7 @@ class State(NamedTuple):
     verdict: types.Array  # [N] int32, cycle of the last verdict, -1 before
     start: types.Array  # [] int32, first cycle under control, -1 before
     examinations: types.Array  # [] int32, so far
-    alarm: types.Array  # [] int32, index into types.ALARMS
+    alarms: types.Array  # [A] bool, which of types.ALARMS were ever on
 
 
 def screen(
@@ -66,9 +67,17 @@ def screen(
     every cycle (see `centre_test`): all samples of a harmful centre are set aside, and eliminated
     at the k-th examination at the level alpha / 2^k.
 
-    If most samples look harmful, the verification scans look worse than the training samples, or
-    a family of evidence cannot be had, the policy says so (`types.ALARMS`); in the first case it
-    eliminates nothing.
+    If most samples look harmful, alone or as centres, if the verification scans look worse than the
+    training samples, or if a family of evidence cannot be had, the policy says so
+    (`types.ALARMS`). Each of these is checked by itself, and stays on until the run ends. Once the
+    first is, nothing more is eliminated.
+
+    Evidence that is not finite is not known: it is left out of its family's mean, and the other
+    visits count. Never known in a family, a sample has the p-value 1 there. It is neither
+    suspected nor eliminated for what is not known of it; but it counts as harmful where most
+    samples must not be, since evidence that is missing may not release that brake. A family that no
+    verification scan of a class has finite evidence in, in this cycle, is an alarm even if it was
+    known before; what was found until then counts on.
 
     Args:
         alpha: Expected fraction of good training samples that are eliminated, at most.
@@ -111,8 +120,9 @@ def screen(
             yardstick=None,
             label=nobody,
             visits=jnp.zeros(num_samples, jnp.int32),
+            known=jnp.zeros((num_samples, len(asked.names)), jnp.int32),
             evidence=jnp.zeros((num_samples, len(asked.names))),
-            held_out_visits=jnp.int32(0),
+            held_out_known=jnp.zeros((num_held_out, len(asked.names)), jnp.int32),
             held_out_evidence=jnp.zeros((num_held_out, len(asked.names))),
             p_value=jnp.ones(num_samples),
             suspected=nobody,
@@ -120,7 +130,7 @@ def screen(
             verdict=nobody,
             start=jnp.int32(-1),
             examinations=jnp.int32(0),
-            alarm=jnp.int32(NOTHING),
+            alarms=jnp.zeros(len(types.ALARMS), bool),
         )
 
     def mask(state, cycle):
@@ -140,13 +150,16 @@ def screen(
         return jnp.minimum(1.0, p_value / soft) if soft else jnp.ones_like(p_value)
 
     def open_(fed, travel, cycle):
-        state, visits = travel.state, travel.state.held_out_visits + 1
-        yard, total = evidence.yardstick(
-            asked, fed, travel.model, cycle, state.held_out_evidence, visits
+        state = travel.state
+        yard, total, known = evidence.yardstick(
+            asked, fed, travel.model, cycle, state.held_out_evidence, state.held_out_known
         )
-        start = jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32)
         state = state._replace(
-            yardstick=yard, held_out_visits=visits, held_out_evidence=total, start=start
+            yardstick=yard,
+            held_out_known=known,
+            held_out_evidence=total,
+            start=jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32),
+            alarms=state.alarms.at[BLIND].max(yard.blind),
         )
         return travel._replace(state=state)
 
@@ -192,15 +205,16 @@ def screen(
 
         found = fed.cond(jnp.any(ids < len(fed.centre)), ask, spare, 0)
         label = jnp.where(jnp.isnan(found["label"]), 0, found["label"]).astype(jnp.int32)
-        units = evidence.in_units(yard, found["harm"], ids, label)
-        visits = state.visits.at[ids].add(1, mode="drop")
+        known, units = evidence.finite(evidence.in_units(yard, found["harm"], ids, label))
+        known = state.known.at[ids].add(known, mode="drop")
         total = state.evidence.at[ids].add(units, mode="drop")
-        inside = jnp.minimum(ids, len(visits) - 1)
-        mean = total[inside] / jnp.maximum(visits[inside], 1)[:, None]
+        inside = jnp.minimum(ids, len(total) - 1)
+        mean = evidence.averaged(total[inside], known[inside])
         p_value = evidence.p_values(asked, yard, mean, label)
         return state._replace(
             label=state.label.at[ids].set(label, mode="drop"),
-            visits=visits,
+            visits=state.visits.at[ids].add(1, mode="drop"),
+            known=known,
             evidence=total,
             p_value=state.p_value.at[ids].set(p_value, mode="drop"),
         )
@@ -232,15 +246,16 @@ def screen(
         num_cycles = cycle - state.start + 1
         shared = left(state) & harmful_centres(fed, state, alpha) & (state.suspected < 0)
         waiting = state._replace(suspected=jnp.where(shared, cycle, state.suspected))
+        examined, alone = examine(fed, state, cycle)
         after = jax.tree.map(
             lambda then, now: jnp.where(num_cycles % examine_every == 0, then, now),
-            examine(fed, state, cycle),
+            examined,
             waiting,
         )
         fresh = (after.suspected >= 0) & (state.suspected < 0)
         gone = after.eliminated & ~state.eliminated
         back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
-        kind = jnp.where(gone & (state.p_value > alpha), types.CENTRE, types.EXAMINATION)
+        kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
         kind = jnp.where(fresh, types.SUSPICION, kind)
         rows = judged(state, everyone, gone | back | fresh, kind, back)
         return travel._replace(state=after._replace(yardstick=None)), rows
@@ -250,57 +265,64 @@ def screen(
         return ~state.eliminated & (state.visits > 0) & ~trusted(jnp.arange(len(state.visits)))
 
     def evidence_so_far(state):
-        return state.evidence / jnp.maximum(state.visits, 1)[:, None]
+        return evidence.averaged(state.evidence, state.known)
 
     def harmful_centres(fed, state, level):
         """[N] bool, whether the sample's centre is harmful as a group."""
-        yard = state.yardstick
+        yard, mean = state.yardstick, evidence_so_far(state)
         if not centres:
             return jnp.zeros(len(fed.centre), bool)
-        tails = evidence.tails(yard, evidence_so_far(state), state.label)
-        usual = evidence.tails(yard, yard.held_out, yard.held_out_label)
-        training, held_out = (tails, fed.centre, left(state)), (usual, fed.held_out_centre)
+
+        def known_tails(mean, label):
+            return jnp.where(jnp.isnan(mean), jnp.nan, evidence.tails(yard, mean, label))
+
+        training = known_tails(mean, state.label), fed.centre, left(state)
+        held_out = known_tails(yard.held_out, yard.held_out_label), fed.held_out_centre
         return centre_test.harmful(training, held_out, level)
 
     def examine(fed, state, cycle):
+        """The state after an examination, and [N] bool, whom its own p-value convicts."""
         spared = 2.0 ** -(state.examinations + 1)
         due = (state.suspected >= 0) & (state.suspected <= cycle - examine_every + 1)
         tested = left(state) | state.eliminated
         limit = jnp.minimum(
             alpha * (1 - spared), largest_rejected(state.p_value, tested, false_share)
         )
-        gone = due & (state.p_value <= limit)
-        gone |= left(state) & harmful_centres(fed, state, alpha * spared)
-        alarm = alarmed(state)
-        gone &= alarm != MOST
-        return state._replace(
+        alone = due & (state.p_value <= limit)
+        gone = alone | (left(state) & harmful_centres(fed, state, alpha * spared))
+        alarms = state.alarms | alarmed(state, gone)
+        gone &= ~alarms[MOST]
+        after = state._replace(
             suspected=jnp.where(gone | due, -1, state.suspected),
             eliminated=state.eliminated | gone,
             verdict=jnp.where(gone | due, cycle, state.verdict).astype(jnp.int32),
             examinations=state.examinations + 1,
-            alarm=jnp.maximum(alarm, state.alarm),
+            alarms=alarms,
         )
+        return after, alone
 
-    def alarmed(state):
-        tail = evidence.tails(state.yardstick, evidence_so_far(state), state.label)
-        examined = left(state)
-        number, of_held_out = jnp.sum(examined), len(state.held_out_evidence)
-        most = jnp.sum(examined & (state.p_value <= 0.05)) > 0.5 * number
-        alarm = jnp.where(most, MOST, NOTHING)
+    def alarmed(state, gone):
+        """[A] bool, which alarms are on now, when `gone` [N] are about to be eliminated."""
+        yard, mean, examined = state.yardstick, evidence_so_far(state), left(state)
+        tail, known = evidence.tails(yard, mean, state.label), ~jnp.isnan(mean)
+        missing = jnp.any(~known & evidence.measurable(yard.families)[state.label], axis=1)
+        unlike = examined & ((state.p_value <= 0.05) | gone | missing)
+        most = jnp.sum(unlike) > 0.5 * jnp.sum(examined)
+        contaminated = jnp.bool_(False)
         for place, name in enumerate(asked.names):
             if name in MODEL_FREE:
-                share = jnp.sum(examined & (tail[:, place] <= TAIL)) / jnp.maximum(number, 1)
-                error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / jnp.maximum(number, 1) + 1 / of_held_out))
-                few = share < TAIL - 3 * error
-                alarm = jnp.where(few & ~most, CONTAMINATED, alarm)
-        blind = jnp.any(jnp.all(jnp.isnan(state.held_out_evidence), axis=0))
-        return jnp.where(blind, BLIND, alarm).astype(jnp.int32)
+                among, of_held_out = examined & known[:, place], ~jnp.isnan(yard.held_out[:, place])
+                number = jnp.maximum(jnp.sum(among), 1)
+                share = jnp.sum(among & (tail[:, place] <= TAIL)) / number
+                scans = jnp.maximum(jnp.sum(of_held_out), 1)
+                error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / number + 1 / scans))
+                contaminated |= share < TAIL - 3 * error
+        return jnp.stack([most, contaminated, yard.blind])
 
     def verdicts(state, cycle):
         del cycle
-        seen = state.visits > 0
-        each = jnp.where(seen[:, None], evidence_so_far(state), jnp.nan)
-        p_value = jnp.where(seen, state.p_value, jnp.nan)
+        each = evidence_so_far(state)
+        p_value = jnp.where(jnp.any(state.known > 0, axis=1), state.p_value, jnp.nan)
         return types.Verdicts(
             harm=jnp.log(alpha / jnp.maximum(p_value, 1e-30)),
             pending=(state.suspected >= 0) & ~state.eliminated,
@@ -308,7 +330,7 @@ def screen(
             cycle=state.verdict,
             p_value=p_value,
             evidence={name: each[:, place] for place, name in enumerate(asked.names)},
-            alarm=state.alarm,
+            alarms=state.alarms,
         )
 
     return types.QualityControl(init, mask, visit, close, verdicts, open_, visited, asked.passes)

@@ -5,6 +5,9 @@ at the centre that holds the sample; `judge` turns what comes back into harm, > 
 the sample raises the verification loss. Scorers are found by name, without a registry.
 """
 
+import jax
+import jax.numpy as jnp
+
 from harmjax import plugins, types
 from harmjax.scorers import accumulate
 
@@ -21,6 +24,14 @@ def get(name: str):
         ValueError: No such scorer; lists the known ones.
     """
     return plugins.get(__name__, name)
+
+
+def answered(reference, number):
+    """A reference, or evidence, that is made of sums over `number` scans: NaN if there are none.
+
+    Without it, sums of nothing would pass for a mean of 0.
+    """
+    return jax.tree.map(lambda leaf: jnp.where(number > 0, leaf, jnp.nan), reference)
 
 
 def evidence(

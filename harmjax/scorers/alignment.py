@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harmjax import losses, types
+from harmjax import losses, scorers, types
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
 DERIVATIVES = {"jvp": ("jvp",), "difference": ("forward", "forward")}  # and their passes
@@ -73,6 +73,7 @@ def alignment(
         direction = jax.tree.map(lambda g: g / jnp.maximum(number, 1), total)
         if optimiser == "adam":
             direction = adam_step(direction, model.opt_state, b1, b2, eps)
+        direction = scorers.answered(direction, number)
         return {"direction": direction, "cycle": jnp.asarray(cycle, jnp.int32)}
 
     def measure(learner, model, batch, reference):

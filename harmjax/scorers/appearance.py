@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import descriptors, types
+from harmjax import descriptors, scorers, types
 from harmjax.scorers import distance
 
 FLOOR = 0.005  # smallest standard deviation of an entry that counts
@@ -40,13 +40,13 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     def reference(fed, model, cycle):
         del cycle
         number, total, second = fed.total("appearance_moments", model)
-        number = jnp.maximum(number, 1)
-        mean = total / number
-        covariance = second / number - jnp.outer(mean, mean)
+        scans = jnp.maximum(number, 1)
+        mean = total / scans
+        covariance = second / scans - jnp.outer(mean, mean)
         scale = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0) + FLOOR**2)
         correlation = covariance / jnp.outer(scale, scale)
         whiten = distance.whitening(correlation, shrinkage)
-        return {"mean": mean, "scale": scale, "whiten": whiten}
+        return {"mean": scorers.answered(mean, number), "scale": scale, "whiten": whiten}
 
     def measure(learner, model, batch, reference):
         del learner, model

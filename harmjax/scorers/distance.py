@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import precision, types
+from harmjax import precision, scorers, types
 
 
 def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
@@ -41,6 +41,7 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         mean = total / jnp.maximum(number, 1)[:, None]
         scatter = second - jnp.einsum("c,cf,cg->fg", number, mean, mean, precision="highest")
         covariance = scatter / jnp.maximum(jnp.sum(number), 1)
+        mean = scorers.answered(mean, number[:, None])
         return {"mean": mean, "whiten": whitening(covariance, shrinkage)}
 
     def measure(learner, model, batch, reference):

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import scorers, types
 
 
 def error_rate() -> types.HarmScorer:
@@ -30,15 +30,15 @@ def error_rate() -> types.HarmScorer:
     def trial(fed, model, stop, reference):
         del reference
         before = fed.total("counts", model)
-        negative = jnp.maximum(before.fp + before.tn, 1)
-        positive = jnp.maximum(before.fn + before.tp, 1)
+        negative, positive = before.fp + before.tn, before.fn + before.tp
 
         def alone(carry, sample):
             weight = (sample < len(fed.centre)).astype(jnp.float32)[None]
             single = types.Stop(stop.cycle, stop.centre, sample[None])
             after = fed.total("counts", fed.learn(model, single, weight)[0])
-            rises = (after.fp - before.fp) / negative, (after.fn - before.fn) / positive
-            return carry, rises
+            fpr = (after.fp - before.fp) / jnp.maximum(negative, 1)
+            fnr = (after.fn - before.fn) / jnp.maximum(positive, 1)
+            return carry, (scorers.answered(fpr, negative), scorers.answered(fnr, positive))
 
         _, (fpr, fnr) = fed.scan(alone, (), stop.ids)
         offered = stop.ids < len(fed.centre)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import scorers, types
 from harmjax.scorers import alignment
 
 CURVATURES = {"gauss_newton": "gauss_newton_product", "hessian": "hessian_product"}
@@ -56,14 +56,15 @@ def influence(
     def reference(fed, model, cycle):
         del cycle
         total, number = fed.total(gradient, model)
-        number = jnp.maximum(number, 1)
+        scans = jnp.maximum(number, 1)
 
         def product(tangent):
             along, _ = fed.total(CURVATURES[curvature], model, tangent)
-            return jax.tree.map(lambda h, t: h / number + damping * t, along, tangent)
+            return jax.tree.map(lambda h, t: h / scans + damping * t, along, tangent)
 
-        slope = jax.tree.map(lambda g: g / number, total)
-        return {"direction": conjugate_gradients(product, slope, iterations, fed.scan)}
+        slope = jax.tree.map(lambda g: g / scans, total)
+        direction = conjugate_gradients(product, slope, iterations, fed.scan)
+        return {"direction": scorers.answered(direction, number)}
 
     def measure(learner, model, batch, reference):
         direction = reference["direction"]

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import scorers, types
 
 
 def neighbours(
@@ -70,7 +70,7 @@ def neighbours(
         value = jax.vmap(shapley, (1, 1, None, None), 1)(evidence["distances"], match, known, k)
         size = size.ravel()
         mean = value @ size / jnp.maximum(jnp.sum(size), 1)
-        return -mean * jnp.sum(known)
+        return scorers.answered(-mean * jnp.sum(known), jnp.sum(size))
 
     return types.HarmScorer(reference, measure, judge)
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import scorers, types
 
 
 def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmScorer:
@@ -45,7 +45,7 @@ def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmSc
             weight = offered & (jnp.arange(len(stop.ids)) != slot)
             updated, _ = fed.learn(model, stop, weight.astype(jnp.float32))
             total, number = fed.total(verify, updated)
-            return total / jnp.maximum(number, 1)
+            return scorers.answered(total / jnp.maximum(number, 1), number)
 
         if replicas == "vmap":
             loss = jax.vmap(loss_without)(slots)
