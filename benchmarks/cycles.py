@@ -53,10 +53,10 @@ def start(learner, policy, program, image):
 
 def cycle(program, traveller, number: int):
     """The traveller after one cycle, computed."""
-    traveller = program.open(traveller, number)
+    traveller, _ = program.open(traveller, number)
     stops, size = program.stops(traveller, number), program.stops_per_call
     for first in range(0, len(stops.cycle), size):
         some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
-        traveller, trail = program.visits(traveller, some)
+        traveller, trail, _ = program.visits(traveller, some)
         np.asarray(trail.loss)
     return jax.block_until_ready(program.close(traveller, number)[0])

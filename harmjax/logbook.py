@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from harmjax import metrics, tables, types, workdirs
+from harmjax.federations import traffic
 
 DECISIONS = (
     *("cycle", "stop", "centre", "kind", "subjects", "tp", "fp", "tn", "fn", "fpr", "fnr"),
@@ -58,10 +59,6 @@ def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> li
     return rows
 
 
-def _verified(trail):
-    return np.isin(trail.kind, types.VERIFIED)
-
-
 def _decided(trail):
     return np.isin(trail.kind, (*types.COMPARED, *types.JUDGED))
 
@@ -93,47 +90,39 @@ def metric_rows(cycle, split, logits, labels, groups) -> list[list]:
     ]
 
 
-def cost_entry(
-    phase, cycle, record, scoring, num_samples, num_held_out, num_centres, model_bytes
-) -> dict:
+def cost_entry(phase: str, cycle: int, asked) -> dict:
     """What one cycle cost: passes in samples, and bytes that left centres.
 
-    Every trial is one local update, whose model leaves the centre; a verified one also asks every
-    centre for four integers. Without verification the model leaves once per stop. A policy that
-    scores does so once over the samples of every stop, and at all centres once a cycle.
+    Learning is training, counting errors verification, and all else that is asked is scoring. What
+    is asked between cycles, to start a reference or to write metrics.csv, is not counted.
 
     Args:
         phase: Of the run.
         cycle: The cycle.
-        record: (stops, trail of the stops, trail of the close).
-        scoring: Passes over each sample met, and over each held-out scan; see
-            `types.QualityControl`.
-        num_samples: N.
-        num_held_out: M.
-        num_centres: With held-out scans.
-        model_bytes: Of one model.
+        asked: What was asked of the centres, from `programs.Program.asked`.
     """
-    stops, *trails = jax.device_get(record)
-    learned, verified, trials = 0, 0, 0
-    for part in trails:
-        tried = np.isin(part.kind, (*types.VERIFIED, types.UNVERIFIED))
-        learned += int(((part.ids < num_samples) & tried[..., None]).sum())
-        verified += int(_verified(part).sum())
-        trials += int(tried.sum())
-    met = int((stops.ids < num_samples).sum())
-    score = {
-        kind: met * scoring[0].count(kind) + num_held_out * scoring[1].count(kind)
-        for kind in FORWARD_EQUIVALENTS
-    }
+    parts = {"learn": {}, "counts": {}, "score": {}}
+    for request, number in asked.items():
+        parts[request.name if request.name in parts else "score"][request] = number
+    passes = {name: _passes(part) for name, part in parts.items()}
+    sent = {name: sum(traffic.bytes_back(*item) for item in p.items()) for name, p in parts.items()}
     return {
         "phase": phase,
         "cycle": cycle,
-        "gradient": learned,
-        "forward": verified * num_held_out,
-        "score": score,
-        "verifications": verified,
-        "model_bytes": trials * model_bytes,
-        "count_bytes": verified * num_centres * 16,
+        "gradient": passes["learn"]["gradient"],
+        "forward": passes["counts"]["forward"],
+        "score": passes["score"],
+        "verifications": sum(number.times for number in parts["counts"].values()),
+        "model_bytes": sent["learn"],
+        "count_bytes": sent["counts"],
+        "score_bytes": sent["score"],
+    }
+
+
+def _passes(asked) -> dict:
+    return {
+        kind: sum(n.samples * request.passes.count(kind) for request, n in asked.items())
+        for kind in FORWARD_EQUIVALENTS
     }
 
 
@@ -163,7 +152,7 @@ def summarise_cost(entries) -> dict:
         "warm-up": phase(warm, True, False, True),
         "train": phase(rest, True, False, True),
         "verify": phase(rest, False, True, False),
-        "score": _phase(score, 0.0, 0),
+        "score": _phase(score, 0.0, sum(e.get("score_bytes", 0) for e in rest)),
     }
     return {"phases": phases, "forward_equivalents": FORWARD_EQUIVALENTS, "cycles": list(entries)}
 

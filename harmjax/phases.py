@@ -83,7 +83,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
             began = time.perf_counter()
             traveller, record = _cycle(run, program, traveller, cycle, bar)
             seconds = time.perf_counter() - began
-            _write_cycle(run, phase, cycle, policy, traveller, record, seconds, log)
+            _write_cycle(run, phase, cycle, traveller, record, seconds, log)
             checkpoints.save(folder, checkpoints.name(phase, cycle), traveller)
             if train.keep_checkpoints == "last":
                 checkpoints.prune(folder, phase, cycle)
@@ -91,20 +91,26 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
 
 
 def _cycle(run: Run, program: programs.Program, traveller, cycle, bar):
-    """The traveller after one cycle, and (stops, trail of the stops, trail of the close)."""
-    traveller = program.open(traveller, cycle)
+    """The traveller after one cycle; its stops, their trail, that of the close, what was asked."""
+    traveller, tally = program.open(traveller, cycle)
     stops = program.stops(traveller, cycle)
-    size, trails = program.stops_per_call, []
+    size, trails, tallies = program.stops_per_call, [], [tally]
     for first in range(0, len(stops.cycle), size):
         some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
-        traveller, trail = program.visits(traveller, some)
+        traveller, trail, tally = program.visits(traveller, some)
         trails.append(trail)
+        tallies.append(tally)
         _check_finite(run, trail, cycle, some.centre, range(first, first + size))
         _show(run, bar, program, cycle, traveller, some, trail)
     trail = jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
-    traveller, closing = program.close(traveller, cycle)
+    traveller, closing, tally = program.close(traveller, cycle)
     _check_finite(run, closing, cycle, _holders(run, closing), None)
-    return jax.block_until_ready(traveller), (stops, trail, closing)
+    return jax.block_until_ready(traveller), (
+        stops,
+        trail,
+        closing,
+        program.asked([*tallies, tally]),
+    )
 
 
 def _check_finite(run, trail, cycle, centres, stops):
@@ -186,9 +192,9 @@ def _open_log(run, phase, metrics_file, last, done) -> Log:
     )
 
 
-def _write_cycle(run: Run, phase, cycle, policy, traveller, record, seconds, log: Log):
+def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
     study = run.study
-    stops, trail, closing = record
+    stops, trail, closing, asked = record
     if phase == "control":
         log.decisions.extend(
             logbook.decision_rows(
@@ -203,16 +209,6 @@ def _write_cycle(run: Run, phase, cycle, policy, traveller, record, seconds, log
             logbook.metric_rows(cycle, split, logits, samples.label, study.groups[split])
         )
     tables.write(log.metrics_path, logbook.METRICS, log.metrics)
-    held_out = study.verification
-    entry = logbook.cost_entry(
-        phase,
-        cycle,
-        record,
-        policy.scoring,
-        num_samples=len(study.names),
-        num_held_out=len(held_out.label),
-        num_centres=len(np.unique(held_out.centre)),
-        model_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(traveller.model)),
-    )
+    entry = logbook.cost_entry(phase, cycle, asked)
     log.cost.append(entry | {"seconds": round(seconds, 4)})
     logbook.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))

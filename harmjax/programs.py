@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import averaging, itinerary, travel, types
-from harmjax.federations import memory, stepwise, stream
+from harmjax.federations import memory, stepwise, stream, traffic
 
 TOPOLOGIES = ("travelling", "federated", "central")
 FEDERATIONS = {"memory": memory.memory, "stepwise": stepwise.stepwise, "stream": stream.stream}
@@ -18,13 +18,16 @@ FEDERATIONS = {"memory": memory.memory, "stepwise": stepwise.stepwise, "stream":
 class Program(NamedTuple):
     """What the loop over cycles calls."""
 
-    open: Callable  # (Travel, cycle) -> Travel
+    open: Callable  # (Travel, cycle) -> (Travel, tally)
     stops: Callable  # (Travel, cycle) -> Stop [T], T a multiple of stops_per_call
-    visits: Callable  # (Travel, Stop [stops_per_call]) -> (Travel, Trail [stops_per_call, R])
-    close: Callable  # (Travel, cycle) -> (Travel, Trail [R])
+    visits: (
+        Callable  # (Travel, Stop [stops_per_call]) -> (Travel, Trail [stops_per_call, R], tally)
+    )
+    close: Callable  # (Travel, cycle) -> (Travel, Trail [R], tally)
     counts: Callable  # (Model) -> Counts over the verification scans
     verdicts: Callable  # (state, cycle) -> Verdicts
     stops_per_call: int
+    asked: Callable  # (tallies) -> what they say was asked of centres, see `traffic.Recorder`
 
 
 def program(
@@ -98,18 +101,28 @@ def program(
         def compiled(step):
             return functools.partial(step, data)
 
-    def unopened(traveller, number):
-        return traveller
+    recorder = traffic.recorder(learner, train.image, minimum)
 
-    opened = compiled(lambda data, *args: policy.open(fed(data), *args))
+    def counted(step):
+        def run(data, *args):
+            watched, tally = recorder.watch(fed(data))
+            return *step(watched, *args), tally()
+
+        return compiled(run)
+
+    def unopened(traveller, number):
+        return traveller, traffic.packed({})
+
+    opened = counted(lambda fed, *args: (policy.open(fed, *args),))
     return Program(
         open=opened if policy.open is not None else unopened,
         stops=lambda traveller, number: stops(traveller.state, number),
-        visits=compiled(lambda data, *args: rounds(fed(data), policy, *args)),
-        close=compiled(lambda data, *args: policy.close(fed(data), *args)),
+        visits=counted(lambda fed, *args: rounds(fed, policy, *args)),
+        close=counted(policy.close),
         counts=compiled(lambda data, model: fed(data).total("counts", model)),
         verdicts=policy.verdicts,
         stops_per_call=stops_per_call,
+        asked=recorder.asked,
     )
 
 

@@ -10,19 +10,6 @@ import jax.numpy as jnp
 from harmjax import descriptors, losses, precision, types
 
 EVERY_CENTRE = ("counts",)  # anything finer is asked only of centres with enough scans
-FORWARD, GRADIENT, JVP = "forward", "gradient", "jvp"
-PASSES = {  # what one held-out scan costs
-    "counts": (FORWARD,),
-    "loss": (FORWARD,),
-    "gradient": (GRADIENT,),
-    "error": (FORWARD,),
-    "error_gradient": (GRADIENT,),
-    "hessian_product": (GRADIENT, GRADIENT),
-    "gauss_newton_product": (JVP, GRADIENT),
-    "feature_moments": (FORWARD,),
-    "appearance_moments": (),
-    "nearest_feature_sums": (FORWARD,),
-}
 
 
 def counts(learner: types.Learner, model, batch, weight) -> types.Counts:

@@ -85,7 +85,7 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     settings = dict(config.policy.get(name, {}))
     settings |= {key: value for key, value in offered.items() if key in taken}
     policy = _built(f"policy.{name}", factory, settings)
-    if policy.scoring[1]:
+    if policy.open is not None:
         _check_references(config, study)
     return overruled(policy, study)
 

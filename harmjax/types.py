@@ -130,11 +130,9 @@ class HarmScorer(NamedTuple):
     trial: Callable[..., PyTree] | None = None
     # (Federation, Model, Stop, Reference) -> Evidence[B]: instead of `measure`, where evidence
     # takes updates that are tried out at every centre
-    passes: tuple[str, ...] = ("forward",)  # over a sample: 'forward' | 'gradient' | 'jvp'
     learn: Callable[..., tuple[Model, Array, PyTree]] | None = None
     # (Learner, Model, Batch, weight[B], offered[B] bool, cycle, Reference)
     #   -> (Model, loss [], Evidence[B]): `Learner.learn` that measures in the same pass, or None
-    reference_passes: tuple[str, ...] = ()  # over a held-out scan
 
 
 class Travel(NamedTuple):
@@ -180,8 +178,6 @@ class QualityControl(NamedTuple):
     verdicts: Callable[..., "Verdicts"]  # (state, cycle) -> Verdicts
     open: Callable[..., Travel] | None = None  # (Federation, Travel, cycle) -> ..., before a cycle
     visited: Callable[..., Array] | None = None  # (state, cycle) -> [N] bool; by default the mask
-    scoring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    # passes for evidence: over each sample met at a stop, and over each held-out scan of a cycle
 
 
 class Verdicts(NamedTuple):

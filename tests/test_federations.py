@@ -1,5 +1,7 @@
 """Contracts that every federation keeps: the same requests get the same answers."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,6 +140,116 @@ def test_sums_over_some_scans_and_evidence_about_each(name):
     found = fed.survey(_logit_and_offset, model, jnp.float32(3))
     np.testing.assert_allclose(found["logit"], logits + 3, rtol=1e-5)
     assert (np.asarray(fed.held_out_centre) == HELD_OUT.centre).all()
+
+
+@pytest.mark.parametrize("name", programs.FEDERATIONS)
+def test_an_update_that_is_not_finite_is_turned_down_where_it_arrives(name):
+    """The loss before the update is finite; the model that comes back is not."""
+
+    def rate(cycle):
+        return jnp.where(cycle == 3, jnp.inf, 0.05)
+
+    lrn = learner.learner(models.get("mlp")(hidden=(5,)), rate)
+    fed = programs.FEDERATIONS[name](lrn, TRAIN, HELD_OUT, KEY)
+    model = lrn.init(jax.random.key(0), TRAIN.image[:1])
+    after, loss = fed.learn(model, STOP, jnp.ones(5))
+    assert jnp.isnan(loss)
+    close(after, model, rtol=0)
+    after, loss = fed.learn(model, STOP._replace(cycle=jnp.int32(2)), jnp.ones(5))
+    assert jnp.isfinite(loss)
+    assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (after, model)), strict=True))
+
+
+@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
+def test_no_policy_takes_up_a_model_that_is_not_finite(policy):
+    """Even where all verification scans are called healthy, which NaN would look like."""
+    lrn = learner.learner(models.get("mlp")(hidden=(5,)), lambda cycle: jnp.float32(jnp.inf))
+    train = TRAIN._replace(image=1e-3 * TRAIN.image)
+    fed = programs.FEDERATIONS["memory"](lrn, train, HELD_OUT, KEY)
+    model = lrn.init(jax.random.key(0), TRAIN.image[:1])
+    bias = jax.tree.map(lambda x: x - 100.0 * (x.shape == (1,)), model.params)
+    model = model._replace(params=bias)
+    counts = types.Counts(*map(int, fed.total("counts", model)))
+    assert counts.tp == counts.fp == 0
+    policy, draw = policies.get(policy)(), itinerary.itinerary(TRAIN.centre)
+    start = types.Travel(model, policy.init(N, counts))
+    after, (_, trail, _) = jax.jit(lambda t: travel.cycle(fed, policy, draw, t, KEY, 0))(start)
+    close(after.model, model, rtol=0)
+    tried = np.isin(trail.kind, (types.BATCH, types.UNVERIFIED))
+    assert tried.any() and np.isnan(np.asarray(trail.loss)[tried]).all()
+
+
+@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
+def test_what_is_asked_is_counted_alike_in_loops_branches_and_messages(policy):
+    """Against a plain count of the messages of the federation that sends one after another."""
+    make_policy = policies.get(policy)
+    revisited = {"threshold": 0.005, "revisit_after": 1}
+    policy = make_policy(**revisited) if policy == "verify_revisit" else make_policy()
+    options = {"batch_size": 5, "stops_per_call": 3, "minimum": 2}
+    counted, sent = {}, collections.Counter()
+    for name in ("memory", "stepwise"):
+        lrn, model, _ = make("memory")
+        plain = programs.FEDERATIONS[name]
+
+        def spied(*given, plain=plain, **more):
+            return _spied(plain(*given, **more), sent)
+
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "stepwise":
+                patch.setitem(programs.FEDERATIONS, name, spied)
+            program = programs.program(
+                lrn, policy, TRAIN, HELD_OUT, KEY, federation=name, **options
+            )
+        state = policy.init(N, types.Counts(*map(int, program.counts(model))))
+        counted[name] = []
+        if name == "stepwise":
+            sent.clear()  # what started the state is not of a cycle
+        traveller = types.Travel(model, state)
+        for cycle in range(2):
+            traveller, *tallies = program.open(traveller, cycle)
+            stops = program.stops(traveller, cycle)
+            for first in range(0, len(stops.cycle), 3):
+                some = jax.tree.map(lambda x: x[first : first + 3], stops)  # noqa: B023
+                traveller, _, tally = program.visits(traveller, some)
+                tallies.append(tally)
+            traveller, _, tally = program.close(traveller, cycle)
+            counted[name].append(program.asked([*tallies, tally]))
+    assert counted["memory"] == counted["stepwise"]
+    total = collections.Counter()
+    for request, asked in (item for cycle in counted["stepwise"] for item in cycle.items()):
+        total[request.name, "times"] += asked.times
+        total[request.name, "samples"] += asked.samples
+    assert {k: n for k, n in total.items() if n} == {k: n for k, n in sent.items() if n}
+    assert total["learn", "times"] > 0
+
+
+def _spied(fed, sent):
+    """The federation, whose messages are counted one by one in plain Python."""
+
+    def of_stop(name, answer, stop):
+        sent[name, "times"] += 1
+        sent[name, "samples"] += int((np.asarray(stop.ids) < N).sum())
+        return answer
+
+    def total(statistic, *asked, among=None):
+        meant = np.ones(M, bool) if among is None else np.asarray(among)
+        sizes = np.bincount(HELD_OUT.centre[meant], minlength=6)
+        answers = meant & ((sizes >= 2)[HELD_OUT.centre] | (statistic == "counts"))
+        sent[statistic, "times"] += 1
+        sent[statistic, "samples"] += int(answers.sum())
+        return fed.total(statistic, *asked, among=among)
+
+    def survey(*asked):
+        sent["survey", "times"] += 1
+        sent["survey", "samples"] += M
+        return fed.survey(*asked)
+
+    return fed._replace(
+        learn=lambda model, stop, *rest: of_stop("learn", fed.learn(model, stop, *rest), stop),
+        at=lambda m, model, stop, *rest: of_stop("at", fed.at(m, model, stop, *rest), stop),
+        total=total,
+        survey=survey,
+    )
 
 
 def _logit_and_offset(learner, model, batch, reference):

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.attribution import retrained
 from harmjax import itinerary, learner, models, scorers
-from harmjax.federations import memory
-from harmjax.scorers import accumulate, combined, traffic
+from harmjax.federations import memory, traffic
+from harmjax.scorers import accumulate, combined
 
 ERROR = {"verify": "error"}
 WATCHED = {  # row of the table: scorer and settings
@@ -109,20 +109,25 @@ def _run(cell):
 
 def _passes(model, train, held_out, stops) -> dict:
     """Passes in samples, training included, by method."""
-    fed = memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512)
-    first = jax.tree.map(lambda x: x[0], stops)
-    number, held, visits = len(train.label), len(held_out.label), len(stops.cycle)
+    fed = traffic.silent(memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512))
+    recorder = traffic.recorder(LEARNER, train.image)
     found = {}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def tally_of(scorer, model, stops):
+        watched, tally = recorder.watch(fed)
+        reference = scorer.reference(watched, model, 0)
+        scorers.survey(scorer, watched, model, stops, reference)
+        return tally()
+
     for row, (name, options) in (WATCHED | TRIALS).items():
-        cost = collections.Counter()
-        for sent in traffic.exchanges(scorers.get(name)(**options), fed, model, first):
-            everyone = held if sent.step == "reference" else held * visits
-            asked = number if sent.centres == "one" else everyone
-            for kind in sent.passes:
-                cost[kind] += sent.times * asked
         cycles = len(TRIED) if row in TRIALS else CYCLES
-        found[row] = collections.Counter({kind: cycles * n for kind, n in cost.items()})
-        found[row]["gradient"] += CYCLES * number
+        found[row] = collections.Counter(gradient=CYCLES * len(train.label))
+        for request, asked in recorder.asked(
+            [tally_of(scorers.get(name)(**options), model, stops)]
+        ).items():
+            for kind in request.passes:
+                found[row][kind] += cycles * asked.samples
     return found
 
 

@@ -52,9 +52,7 @@ def memory(
 
     def total(statistic, model, *args, among=None):
         statistic_fn = getattr(statistics, statistic)
-        asked = jnp.ones(num_held_out, bool) if among is None else among
-        if statistic not in statistics.EVERY_CENTRE:
-            asked &= group_sizes(held_out.centre, asked) >= minimum
+        asked = answering(statistic, held_out.centre, among, minimum)
 
         def part(start):
             ids = start + jnp.arange(chunk)
@@ -96,6 +94,22 @@ def measured(evidence, offered):
     return jax.tree.map(leaf, evidence)
 
 
-def group_sizes(centre, asked):
-    """For every held-out scan, how many of those asked are at its centre, [M] int32."""
-    return jnp.zeros(len(centre), jnp.int32).at[centre].add(asked)[centre]
+def answering(statistic: str, centre, among=None, minimum: int = 5):
+    """Which held-out scans [M] bool answer: of centres with enough scans among those meant.
+
+    Args:
+        statistic: Name of a function of `harmjax/statistics.py`.
+        centre: [M] int, who holds each scan.
+        among: [M] bool, the scans that are meant; all by default.
+        minimum: Fewest of them at a centre; `statistics.EVERY_CENTRE` are answered by all.
+    """
+    meant = jnp.ones(len(centre), bool) if among is None else among
+    if statistic in statistics.EVERY_CENTRE:
+        return meant
+    return meant & (_group_sizes(centre, meant) >= minimum)
+
+
+def _group_sizes(centre, meant):
+    """For every held-out scan, how many of those meant are at its centre, [M] int32."""
+    _, place = jnp.unique(centre, return_inverse=True, size=len(centre))
+    return jnp.zeros(len(centre), jnp.int32).at[place].add(meant)[place]

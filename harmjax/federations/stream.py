@@ -100,9 +100,7 @@ def stream(
         return reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
 
     def total(statistic, model, *args, among=None):
-        asked = np.ones(num_held_out, bool) if among is None else np.asarray(among)
-        if statistic not in statistics.EVERY_CENTRE:
-            asked = asked & (np.bincount(held_out.centre, asked)[held_out.centre] >= minimum)
+        asked = np.asarray(memory.answering(statistic, held_out.centre, among, minimum))
         sums = None
         for ids, at, image in zip(rows, inside, held_out_images(), strict=True):
             weight = jnp.asarray((ids < num_held_out) & asked[at], jnp.float32)

@@ -33,7 +33,6 @@ class Families(NamedTuple):
     reference: Callable[..., types.PyTree]  # (Federation, Model, cycle) -> leaves [2, ...]
     measure: Callable[..., types.PyTree]
     # (Learner, Model, Batch, reference) -> harm [B, 2, E], label [B], logit [B]
-    passes: tuple[tuple[str, ...], tuple[str, ...]]  # over a sample, over a held-out scan
 
 
 def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
@@ -88,12 +87,7 @@ def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
             "logit": learner.logits(model, batch.image),
         }
 
-    passes = needed(*(member.passes for member in members.values()))
-    reference_passes = [p for member in members.values() for p in 2 * member.reference_passes]
-    held_out_passes = (*needed(passes, ("forward",)), *reference_passes)
-    return Families(
-        tuple(members), share / jnp.sum(share), reference, measure, (passes, held_out_passes)
-    )
+    return Families(tuple(members), share / jnp.sum(share), reference, measure)
 
 
 def yardstick(
@@ -180,12 +174,6 @@ def p_values(asked: Families, yard: Yardstick, mean, label):
     fused = fuse(tails(yard, mean, label), asked.shares)
     found = conformal.p_value(yard.fused, fused, label)
     return jnp.where(jnp.all(jnp.isnan(mean), axis=1), 1.0, found)
-
-
-def needed(*passes) -> tuple[str, ...]:
-    """Passes that serve several families at once: a jvp holds a forward pass."""
-    kinds = dict.fromkeys(p for some in passes for p in some)
-    return tuple(kind for kind in kinds if kind != "forward" or "jvp" not in kinds)
 
 
 def halves(centre):

@@ -103,8 +103,9 @@ def screen(
         Society B 57, 1995.
 
     Example:
-        >>> screen(families=("margin",)).scoring
-        (('forward',), ('forward',))
+        >>> state = screen().init(3, types.Counts(tp=10, fp=0, tn=10, fn=0))
+        >>> screen().mask(state, 0).tolist(), state.evidence.shape
+        ([True, True, True], (3, 2))
     """
     asked = evidence.families(families, shares)
     if not 0 < alpha < 1 or not 0 < false_share <= 1 or examine_every < 1 or not 0 <= soft < 1:
@@ -333,7 +334,7 @@ def screen(
             alarms=state.alarms,
         )
 
-    return types.QualityControl(init, mask, visit, close, verdicts, open_, visited, asked.passes)
+    return types.QualityControl(init, mask, visit, close, verdicts, open_, visited)
 
 
 def largest_rejected(p_value, used, rate):

@@ -225,8 +225,8 @@ def cost(study, found: results.Results) -> markup.Html:
             for kind in ("gradient", "forward", "jvp")
         ]
         sent, seconds = (
-            sum(entry[key] for entry in entries for key in keys)
-            for keys in (("model_bytes", "count_bytes"), ("seconds",))
+            sum(entry.get(key, 0) for entry in entries for key in keys)
+            for keys in (("model_bytes", "count_bytes", "score_bytes"), ("seconds",))
         )
         each = head.per_image_and_cycle(found, len(study.names), (phase,))
         rows.append(

@@ -7,7 +7,7 @@ import optax
 from harmjax import losses, scorers, types
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
-DERIVATIVES = {"jvp": ("jvp",), "difference": ("forward", "forward")}  # and their passes
+DERIVATIVES = ("jvp", "difference")
 
 
 def alignment(
@@ -57,9 +57,8 @@ def alignment(
         descent, NeurIPS 2020, arXiv 2002.08484, equation 1 (the dot product).
 
     Example:
-        >>> scorer = alignment()
-        >>> scorer.passes
-        ('jvp',)
+        >>> alignment().judge({'alignment': 0.5}, {})
+        0.5
     """
     gradient = GRADIENTS.get(verify)
     if gradient is None:
@@ -91,7 +90,7 @@ def alignment(
         del reference
         return evidence["alignment"]
 
-    return types.HarmScorer(reference, measure, judge, passes=DERIVATIVES[derivative], learn=learn)
+    return types.HarmScorer(reference, measure, judge, learn=learn)
 
 
 def check_derivative(scorer: str, derivative: str):

@@ -31,8 +31,8 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         against those of many).
 
     Example:
-        >>> appearance().passes
-        ()
+        >>> float(appearance().judge({'appearance': 1.0}, {}))
+        0.0
     """
     if not 0 < shrinkage <= 1:
         raise ValueError(f"appearance.shrinkage={shrinkage}: expected a fraction in (0, 1]")
@@ -58,4 +58,4 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         del reference
         return jnp.log(jnp.maximum(evidence["appearance"], 1e-12))
 
-    return types.HarmScorer(reference, measure, judge, passes=())
+    return types.HarmScorer(reference, measure, judge)

@@ -84,11 +84,7 @@ def combined(
         return fuse(harms, floor=floor, ceiling=ceiling, squared=squared, weight=weight)
 
     return types.HarmScorer(
-        reference,
-        None if tried else measure,
-        judge,
-        trial=trial if tried else None,
-        passes=tuple(p for member in members.values() for p in member.passes),
+        reference, None if tried else measure, judge, trial=trial if tried else None
     )
 
 

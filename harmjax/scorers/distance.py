@@ -52,7 +52,7 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         del reference
         return jnp.log(jnp.maximum(evidence["distance"], 1e-12))
 
-    return types.HarmScorer(reference, measure, judge, reference_passes=("forward",))
+    return types.HarmScorer(reference, measure, judge)
 
 
 @precision.full

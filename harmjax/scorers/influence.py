@@ -41,8 +41,8 @@ def influence(
         Martens, Deep learning via Hessian-free optimization, ICML 2010.
 
     Example:
-        >>> influence(iterations=5).passes
-        ('jvp',)
+        >>> influence(iterations=5).judge({'influence': -0.5}, {})
+        -0.5
     """
     if curvature not in CURVATURES:
         raise ValueError(f"influence.curvature={curvature!r}; known: {', '.join(CURVATURES)}")
@@ -75,7 +75,7 @@ def influence(
         del reference
         return evidence["influence"]
 
-    return types.HarmScorer(reference, measure, judge, passes=alignment.DERIVATIVES[derivative])
+    return types.HarmScorer(reference, measure, judge)
 
 
 def conjugate_gradients(product, target, iterations: int, scan=jax.lax.scan):

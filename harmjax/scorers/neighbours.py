@@ -33,8 +33,8 @@ def neighbours(
         12(11), 2019, arXiv 1908.08619, theorem 1.
 
     Example:
-        >>> neighbours(prototypes=2).passes
-        ('forward',)
+        >>> neighbours(prototypes=2).trial is None
+        True
     """
 
     def reference(fed, model, cycle):

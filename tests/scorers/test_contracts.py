@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from harmjax import itinerary, scorers, statistics
-from harmjax.federations import memory, stepwise, stream
-from harmjax.scorers import traffic
+from harmjax.federations import memory, passes, stepwise, stream, traffic
+from harmjax.scorers import combined
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,
     B,
+    M,
     N,
     assert_close,
     in_strides,
@@ -150,30 +151,75 @@ def test_a_flipped_label_scores_above_its_clean_twin(runs, lrn, data, fed, model
     assert harm[FLIPPED] > harm[CLEAN]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_it_sends_is_known_beforehand(runs, fed, model, name):
-    scorer = runs[name][0]
-    sent = traffic.exchanges(scorer, fed, model, stop_of(2, 3, 4, 5))
-    evidence = [e for e in sent if e.step == "evidence"]
-    if scorer.trial is None:
-        (at,) = evidence
-        assert (at.request, at.centres, at.passes) == ("at", "one", scorer.passes)
-        assert at.bytes_back <= B * 4 * 32
-    else:
-        assert {e.request for e in evidence} & {"learn"}
-    for e in sent:
-        if e.request not in ("learn", "at"):
-            assert e.centres == ("all" if e.request == "counts" else "large")
+PASSES = {  # over a sample at a stop, and over a held-out scan for the reference; by hand
+    "alignment": (["jvp"], ["gradient"]),
+    "appearance": ([], []),
+    "distance": (["forward"], ["forward"]),
+    "influence": (["jvp"], ["gradient", *10 * ["jvp", "gradient"]]),
+    "loss": (["forward"], []),
+    "margin": (["forward"], []),
+    "neighbours": (["forward"], 5 * ["forward"]),
+}
+PASSES["combined"] = tuple(
+    [p for name in combined.FAMILIES for p in PASSES[name][place]] for place in range(2)
+)
 
 
-def test_traffic_counts_every_round_of_the_conjugate_gradients(fed, model):
-    scorer = scorers.get("influence")(iterations=7)
-    sent = {e.request: e for e in traffic.exchanges(scorer, fed, model, stop_of(2, 3))}
+def counted(answers, learner, image, about):
+    """What a function `about` a federation asks of it: (by request, passes of all its requests)."""
+    recorder = traffic.recorder(learner, image)
+    watched, tally = recorder.watch(answers)
+    about(watched)
+    found = recorder.asked([tally()])
+    made = [kind for request, n in found.items() for kind in request.passes * n.times]
+    return {request.name: (request, n) for request, n in found.items()}, made
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_passes_are_those_that_the_learner_was_asked_for(runs, fed, lrn, data, model, name):
+    scorer, reference, _, _ = runs[name]
+    image, ref, stop = data[0].image, reference(model), stop_of(2, 3, N, 5)
+
+    def evidence(fed):
+        scorers.evidence(scorer, fed, model, stop, ref)
+
+    found, made = counted(traffic.silent(fed), lrn, image, evidence)
+    request, asked = found["at"]
+    assert sorted(made) == sorted(PASSES[name][0])
+    assert tuple(asked) == (1, 1, 3)
+    back = jax.eval_shape(lambda: fed.at(scorer.measure, model, stop, ref))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(jax.tree.map(jnp.zeros_like, back)))
+    assert request.bytes_back == size / B <= 4 * 32
+    _, made = counted(fed, lrn, image, lambda fed: scorer.reference(fed, model, 0))
+    assert sorted(made) == sorted(PASSES[name][1])
+
+
+def test_every_scorer_is_counted():
+    assert set(PASSES) | {"with_without", "error_rate"} == set(NAMES)
+
+
+def test_every_trial_and_every_round_of_a_loop_counts(fed, lrn, data, model):
+    image, stop = data[0].image, stop_of(2, 3, N, 5)
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
-    assert sent["gauss_newton_product"].times == 7
-    assert sent["gradient"].times == 1
-    assert sent["gradient"].bytes_back == parameters + 4
-    assert sent["at"].bytes_back == 8
+    everything = sum(leaf.nbytes for leaf in jax.tree.leaves(model))
+
+    def reference(fed):
+        scorers.get("influence")(iterations=7).reference(fed, model, 0)
+
+    found, _ = counted(fed, lrn, image, reference)
+    assert tuple(found["gauss_newton_product"][1]) == (7, 7 * 3, 7 * M)
+    assert tuple(found["gradient"][1]) == (1, 3, M)
+    assert found["gradient"][0].bytes_back == parameters + 4
+    assert traffic.bytes_back(*found["gradient"]) == 3 * (parameters + 4)
+
+    def trial(fed):
+        scorers.get("error_rate")().trial(fed, model, stop, {})
+
+    found, _ = counted(fed, lrn, image, trial)
+    assert tuple(found["learn"][1]) == (4, 4, 3), "an empty slot is tried too, on no sample"
+    assert tuple(found["counts"][1]) == (5, 5 * 3, 5 * M)
+    assert traffic.bytes_back(*found["learn"]) == 4 * (everything + 4)
+    assert traffic.bytes_back(*found["counts"]) == 5 * 3 * 16
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -190,10 +236,62 @@ def test_a_centre_with_few_held_out_scans_leaves_no_trace_in_the_reference(
     assert_close(*found, atol=0)
 
 
-def test_every_statistic_says_what_it_costs():
-    asked = {n for n, f in vars(statistics).items() if callable(f) and not n.startswith("_")}
-    assert set(statistics.PASSES) == asked
-    assert set(statistics.EVERY_CENTRE) <= asked
+STATISTICS = {  # passes over a held-out scan, by hand
+    "counts": ("forward",),
+    "loss": ("forward",),
+    "gradient": ("gradient",),
+    "error": ("forward",),
+    "error_gradient": ("gradient",),
+    "hessian_product": ("gradient", "gradient"),
+    "gauss_newton_product": ("jvp", "gradient"),
+    "feature_moments": ("forward",),
+    "appearance_moments": (),
+    "nearest_feature_sums": ("forward",),
+}
+
+
+def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model):
+    known = {n for n, f in vars(statistics).items() if callable(f) and not n.startswith("_")}
+    assert set(STATISTICS) == known and set(statistics.EVERY_CENTRE) <= known
+    prototypes = jnp.zeros((2, 8, lrn.features(model, data[0].image[:1]).shape[1]))
+    more = {
+        "hessian_product": (model.params,),
+        "gauss_newton_product": (model.params,),
+        "nearest_feature_sums": (prototypes,),
+    }
+    for name, expected in STATISTICS.items():
+        arguments = (model, *more.get(name, ()))
+        fn = passes.of_statistic(name)
+        assert passes.passes(fn, lrn, data[0].image, arguments) == expected, name
+
+
+def test_a_gradient_of_every_sample_is_a_gradient(lrn, data, model):
+    """As a measure of its own may take it; mapped, and differentiated twice."""
+
+    def each(learner, model, batch):
+        def logit(params, image):
+            return learner.logits(model._replace(params=params), image[None])[0]
+
+        return jax.vmap(jax.grad(logit), (None, 0))(model.params, batch.image)
+
+    assert passes.passes(each, lrn, data[0].image, (model,)) == ("gradient",)
+
+
+@pytest.mark.parametrize("make", [memory.memory, stepwise.stepwise, stream.stream])
+def test_scans_of_small_centres_that_do_not_answer_cost_nothing(lrn, data, model, make):
+    train, held_out, key = jax.tree.map(np.asarray, data[:2]) + (data[2],)
+    lonely = held_out._replace(centre=np.where(np.arange(M) < 4, 70, held_out.centre))
+    fed = make(lrn, train, lonely, key, chunk=16)
+    among = jnp.arange(M) >= 2
+
+    def ask(fed):
+        fed.total("loss", model, among=among)
+        fed.total("counts", model)
+
+    found, _ = counted(fed, lrn, train.image, ask)
+    assert tuple(found["loss"][1]) == (1, 3, M - 4)
+    assert tuple(found["counts"][1]) == (1, 4, M)
+    assert float(fed.total("loss", model, among=among)[1]) == M - 4
 
 
 @pytest.mark.parametrize(

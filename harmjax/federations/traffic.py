@@ -1,0 +1,206 @@
+"""What centres were asked: messages, samples, passes and bytes, noted where they are sent.
+
+A recorder stands between the algorithm and any federation. What depends on shapes alone is noted
+once, when a program is traced; how often a message was sent, to how many centres and about how many
+samples is counted while it runs, so that a branch that was not taken costs nothing.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import statistics, types
+from harmjax.federations import memory, passes
+
+MOST_KINDS = 32
+ABOUT_SAMPLES = ("at", "survey")  # answers are a few numbers a sample; else one answer a centre
+
+
+class Request(NamedTuple):
+    """One kind of message."""
+
+    name: str  # 'learn', 'at', 'survey' or the name of a statistic
+    passes: tuple[str, ...]  # over every sample asked about: 'forward' | 'gradient' | 'jvp'
+    bytes_out: int  # to a centre, each time
+    bytes_back: int  # about every sample of `ABOUT_SAMPLES`, else from every centre
+
+
+class Asked(NamedTuple):
+    """How much of it there was, summed over all messages of the kind."""
+
+    times: int
+    centres: int
+    samples: int
+
+
+class Recorder(NamedTuple):
+    """Notes what is asked of federations that share a learner and a minimum."""
+
+    watch: Callable[..., tuple[types.Federation, Callable]]
+    # (Federation) -> (the same, noting; () -> tally [K, 3] int32 of all that was asked until then)
+    asked: Callable[..., dict[Request, Asked]]  # (tallies) -> by kind of request, summed
+
+
+def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
+    """A recorder for programs that are traced and for federations that are asked step by step.
+
+    Under `jax.lax.scan` and `jax.lax.cond` the tally passes through loops and branches; elsewhere
+    it is added up as messages are sent. A request that is mapped by `jax.vmap` counts once.
+
+    Args:
+        learner: What every centre computes.
+        image: [_, *S] any images as stored, or their shape.
+        minimum: Centres with fewer held-out scans than this answer counts only.
+
+    Example:
+        >>> Request('counts', ('forward',), 400, 16).bytes_back
+        16
+    """
+    kinds, known = [], {}
+    image = jax.ShapeDtypeStruct((2, *image.shape[1:]), image.dtype)
+
+    def place(request):
+        if request not in kinds:
+            if len(kinds) == MOST_KINDS:
+                raise ValueError(f"more than {MOST_KINDS} kinds of requests: raise MOST_KINDS")
+            kinds.append(request)
+        return kinds.index(request)
+
+    def passes_of(name, fn, *arguments):
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple(jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)) for x in leaves)
+        key = name, structure, shapes
+        if key not in known:
+            known[key] = passes.passes(fn, learner, image, jax.tree.unflatten(structure, shapes))
+        return known[key]
+
+    def watch(fed):
+        num_samples, num_held_out = len(fed.centre), len(fed.held_out_centre)
+        frames = [{}]
+        everywhere = num_centres(fed, jnp.ones(num_held_out, bool))
+
+        def note(request, centres, samples):
+            add(frames[-1], place(request), (1, centres, samples))
+
+        def learn(model, stop, weight):
+            found = fed.learn(model, stop, weight)
+            sent = Request(
+                "learn", (passes.GRADIENT,), _bytes((model, stop, weight)), _bytes(found)
+            )
+            note(sent, 1, jnp.sum(stop.ids < num_samples))
+            return found
+
+        def at(measure, model, stop, reference):
+            found = fed.at(measure, model, stop, reference)
+            made_of = passes_of(measure, measure, model, reference)
+            back = _bytes(found) // len(stop.ids)
+            sent = Request("at", made_of, _bytes((model, stop, reference)), back)
+            note(sent, 1, jnp.sum(stop.ids < num_samples))
+            return found
+
+        def total(statistic, model, *args, among=None):
+            found = fed.total(statistic, model, *args, among=among)
+            made_of = passes_of(statistic, passes.of_statistic(statistic), model, *args)
+            sent = Request(statistic, made_of, _bytes((model, args)), _bytes(found))
+            if among is None and statistic in statistics.EVERY_CENTRE:
+                note(sent, everywhere, num_held_out)
+            else:
+                asked = memory.answering(statistic, fed.held_out_centre, among, minimum)
+                note(sent, num_centres(fed, asked), jnp.sum(asked))
+            return found
+
+        def survey(measure, model, reference):
+            found = fed.survey(measure, model, reference)
+            made_of = passes_of(measure, measure, model, reference)
+            back = _bytes(found) // num_held_out
+            note(Request("survey", made_of, _bytes((model, reference)), back), everywhere,
+                 num_held_out)  # fmt: skip
+            return found
+
+        def framed(fn):
+            def run(*operands):
+                frames.append({})
+                try:
+                    return fn(*operands), packed(frames[-1])
+                finally:
+                    frames.pop()
+
+            return run
+
+        def merge(tally):
+            for row in range(len(kinds)):
+                add(frames[-1], row, tally[row])
+
+        def scan(body, carry, xs):
+            def step(carry, x):
+                (carry, output), tally = framed(body)(carry, x)
+                return carry, (output, tally)
+
+            carry, (outputs, tally) = fed.scan(step, carry, xs)
+            merge(jnp.sum(tally, axis=0))
+            return carry, outputs
+
+        def cond(predicate, true_fn, false_fn, *operands):
+            found, tally = fed.cond(predicate, framed(true_fn), framed(false_fn), *operands)
+            merge(tally)
+            return found
+
+        watched = fed._replace(learn=learn, at=at, total=total, survey=survey)
+        if fed.cond is jax.lax.cond:
+            watched = watched._replace(scan=scan, cond=cond)
+        return watched, lambda: packed(frames[0])
+
+    def asked(tallies):
+        total = sum(np.asarray(tally, np.int64) for tally in jax.device_get(list(tallies)))
+        rows = zip(kinds, np.broadcast_to(total, (MOST_KINDS, 3)), strict=False)
+        return {kind: Asked(*map(int, row)) for kind, row in rows if row[0]}
+
+    return Recorder(watch, asked)
+
+
+def silent(fed: types.Federation) -> types.Federation:
+    """A federation that answers every request with zeros of the right shapes, computing nothing."""
+
+    def zeros(answer):
+        shapes = jax.eval_shape(answer)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    return fed._replace(
+        learn=lambda *asked: zeros(lambda: fed.learn(*asked)),
+        at=lambda *asked: zeros(lambda: fed.at(*asked)),
+        total=lambda *asked, **among: zeros(lambda: fed.total(*asked, **among)),
+        survey=lambda *asked: zeros(lambda: fed.survey(*asked)),
+    )
+
+
+def bytes_back(request: Request, asked: Asked) -> int:
+    """Bytes that left centres for one kind of request."""
+    each = asked.samples if request.name in ABOUT_SAMPLES else asked.centres
+    return request.bytes_back * each
+
+
+def num_centres(fed: types.Federation, asked):
+    """At how many centres the held-out scans `asked` [M] are."""
+    size = len(fed.centre) + len(fed.held_out_centre)  # more than there are centres
+    return jnp.sum(jnp.zeros(size, bool).at[jnp.asarray(fed.held_out_centre)].max(asked))
+
+
+def add(frame: dict, row: int, amounts):
+    """Adds amounts, plain or traced, to a row of a frame."""
+    before = frame.get(row, (0, 0, 0))
+    frame[row] = tuple(a + b for a, b in zip(before, amounts, strict=True))
+
+
+def packed(frame: dict):
+    """A frame as one array [K, 3] int32."""
+    tally = jnp.zeros((MOST_KINDS, 3), jnp.int32)
+    for row, amounts in frame.items():
+        tally = tally.at[row].set(jnp.stack([jnp.asarray(a, jnp.int32) for a in amounts]))
+    return tally
+
+
+def _bytes(tree) -> int:
+    return sum(np.size(x) * jnp.result_type(x).itemsize for x in jax.tree.leaves(tree))
