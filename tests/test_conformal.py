@@ -1,9 +1,11 @@
 """P-values: by hand, and their level over many draws."""
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies
 from scipy import stats
 
 from harmjax import conformal
@@ -70,6 +72,25 @@ def test_benjamini_and_hochberg_by_hand():
     assert screen.largest_rejected(p_value[2:], used[2:], 0.01) == -1
 
 
+@hypothesis.given(
+    strategies.lists(strategies.floats(0, 1, width=32), min_size=1, max_size=12), strategies.data()
+)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_a_p_value_that_is_not_known_never_helps_to_reject(p_values, data):
+    size = len(p_values)
+    lost = data.draw(strategies.lists(strategies.booleans(), min_size=size, max_size=size))
+    padded = np.ones(12, np.float32)
+    padded[:size] = p_values
+    used, unknown = jnp.arange(12) < size, np.arange(12) < 0
+    unknown[:size] = lost
+    whole = float(screen.largest_rejected(jnp.asarray(padded), used, 0.3))
+    missing = jnp.where(unknown, jnp.nan, padded)
+    assert -1 <= float(screen.largest_rejected(missing, used, 0.3)) <= whole
+    ordered = np.sort(p_values)
+    passed = ordered[ordered <= np.float32(0.3) * np.arange(1, size + 1) / np.float32(size)]
+    assert whole == (passed.max() if len(passed) else -1)
+
+
 def test_variance_components_of_balanced_centres():
     rng = np.random.default_rng(0)
     centre = np.repeat(np.arange(2000), 10)
@@ -96,6 +117,40 @@ def test_weak_evidence_adds_up_over_a_centre_but_not_what_its_good_scans_share()
     assert set(centre[np.asarray(found)]) == {3}
     clean = centre_test.harmful((p_values(0)[:, None], jnp.asarray(centre), used), held_out, 0.01)
     assert not clean.any()
+
+
+def test_what_is_not_known_neither_convicts_nor_excuses_a_centre():
+    """NaN is not a good sample, and not a good verification scan beside which others look bad."""
+    rng = np.random.default_rng(1)
+    centre = np.repeat(np.arange(20), 10)
+    shift = np.where(centre == 3, 2.5, 0.0)
+    trained, held = (stats.norm.sf(rng.normal(size=200) + s)[:, None] for s in (shift, 0.0))
+    used = jnp.ones(200, bool)
+
+    def found(trained, held, used=used):
+        training = jnp.asarray(trained), jnp.asarray(centre), used
+        harmful = centre_test.harmful(training, (jnp.asarray(held), jnp.asarray(centre)), 0.01)
+        return set(centre[np.asarray(harmful)].tolist())
+
+    assert found(trained, held) == {3}
+    half = (np.arange(200) % 2 == 0)[:, None]
+    assert found(trained, np.where(half, np.nan, held)) == {3}
+    assert found(np.where(half, np.nan, trained), held) == {3}
+    # Less known is like fewer samples, not like other ones.
+    kept = np.flatnonzero(half[:, 0])
+    training = jnp.asarray(trained[kept]), jnp.asarray(centre[kept]), used[kept]
+    fewer = centre_test.harmful(training, (jnp.asarray(held), jnp.asarray(centre)), 0.01)
+    lost = centre_test.harmful(
+        (jnp.where(half, trained, jnp.nan), jnp.asarray(centre), used),
+        (jnp.asarray(held), jnp.asarray(centre)),
+        0.01,
+    )
+    assert np.asarray(lost)[kept].tolist() == np.asarray(fewer).tolist()
+    assert found(trained, np.full((200, 1), np.nan)) == set()
+    alone = np.where((np.arange(200) % 10 == 0)[:, None], held, np.nan)
+    assert found(trained, alone) == set(), "one scan a centre does not tell how scans scatter"
+    second = np.concatenate([trained, np.full((200, 1), np.nan)], axis=1)
+    assert found(second, np.concatenate([held, held], axis=1)) == {3}
 
 
 @pytest.mark.parametrize("centres, spread", [(4, 0.5), (4, 0.0), (20, 0.3)])

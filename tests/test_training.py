@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from configs import heart
-from harmjax import checkpoints, evaluation, phases, prediction, programs, training, workdirs
+from harmjax import (
+    checkpoints,
+    evaluation,
+    phases,
+    prediction,
+    preparation,
+    programs,
+    training,
+    workdirs,
+)
 from tests import conftest, replay
 
 TABLES = ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv", "manifest.csv")
@@ -120,6 +129,24 @@ def test_loss_that_is_not_finite_names_cycle_centre_and_stop(patients, tmp_path)
     patients.train.learning_rate = 1e30
     with pytest.raises(FloatingPointError, match=r"cycle \d+ at centre C\d, stop \d+"):
         training.train(patients, tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
+def test_an_update_that_is_not_finite_is_blamed_on_the_centre_it_came_from(
+    patients, tmp_path, policy
+):
+    """The loss of the very large scan is finite; squares of its gradient in Adam are not."""
+    patients.policy.name, patients.train.warmup_cycles = policy, 0
+    patients.train.minimum_group = 2
+    study = preparation.prepare(patients, tmp_path / "data", progress=False)
+    one = int(np.flatnonzero(study.train.centre == 1)[0])
+    image = np.array(study.train.image)
+    image[one] = 1e25
+    trusted = np.arange(len(image)) == one
+    study = study._replace(train=study.train._replace(image=image), keep=trusted)
+    with pytest.raises(FloatingPointError, match=r"updated model is .* in cycle 0 at centre C1, "):
+        training.train(patients, tmp_path / "run", study=study, progress=False)
+    assert not (tmp_path / "run" / "harm.csv").exists()
 
 
 def test_heart_data_of_four_hospitals(tmp_path):

@@ -338,8 +338,11 @@ def screen(
 
 
 def largest_rejected(p_value, used, rate):
-    """The largest p-value that Benjamini and Hochberg reject at a false discovery rate, or -1."""
-    ordered = jnp.sort(jnp.where(used, p_value, 2.0))
+    """The largest p-value that Benjamini and Hochberg reject at a false discovery rate, or -1.
+
+    NaN counts among those tested and is never rejected.
+    """
+    ordered = jnp.sort(jnp.where(used, p_value, jnp.inf))
     place = jnp.arange(1, len(ordered) + 1)
     passed = ordered <= rate * place / jnp.maximum(jnp.sum(used), 1)
     return jnp.max(jnp.where(passed, ordered, -1.0))

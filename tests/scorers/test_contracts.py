@@ -194,6 +194,15 @@ def test_passes_are_those_that_the_learner_was_asked_for(runs, fed, lrn, data, m
     assert sorted(made) == sorted(PASSES[name][1])
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("loss", "margin", "error_rate")])
+def test_evidence_against_nobody_is_not_known(lrn, data, model, name):
+    """No centre has enough held-out scans: sums of nothing are no mean of 0."""
+    scorer, fed = scorers.get(name)(), memory.memory(lrn, *data, minimum=M)
+    ref = scorer.reference(fed, model, 1)
+    found = scorers.evidence(scorer, fed, model, stop_of(2, 3), ref)
+    assert jnp.isnan(scorer.judge(found, ref)).all()
+
+
 def test_every_scorer_is_counted():
     assert set(PASSES) | {"with_without", "error_rate"} == set(NAMES)
 
