@@ -1,5 +1,6 @@
 """Whole runs: resume after a kill, delivered models, heart data, prediction."""
 
+import json
 import pathlib
 
 import jax
@@ -129,6 +130,32 @@ def test_loss_that_is_not_finite_names_cycle_centre_and_stop(patients, tmp_path)
     patients.train.learning_rate = 1e30
     with pytest.raises(FloatingPointError, match=r"cycle \d+ at centre C\d, stop \d+"):
         training.train(patients, tmp_path / "run", progress=False)
+
+
+def test_costs_of_a_run_are_those_of_its_messages(patients, tmp_path):
+    """By hand from the tables: 43 patients at 8 centres for training, 5 verified at each centre."""
+    patients.policy.name, patients.train.minimum_group = "verify_revisit", 2
+    training.train(patients, tmp_path / "published", progress=False)
+    rows = replay.read(tmp_path / "published" / "decisions.csv")[1:]
+    tried = sum(len(row["subjects"].split(";")) for row in rows)
+    phases = json.loads((tmp_path / "published" / "cost.json").read_text())["phases"]
+    delivered = phases["train"]["gradient"] - tried
+    mask = [float(r["mask"]) for r in replay.read(tmp_path / "published" / "harm.csv")]
+    assert delivered == sum(mask) * 5
+    assert phases["warm-up"]["gradient"] == 2 * 43
+    assert phases["verify"]["forward"] == len(rows) * 40
+    assert phases["verify"]["bytes"] == len(rows) * 8 * 16
+    assert phases["score"]["forward_equivalents"] == phases["score"]["bytes"] == 0
+
+    patients.policy.name, patients.policy.screen.families = "screen", ("margin", "distance")
+    patients.train.cycles = 3
+    training.train(patients, tmp_path / "screened", progress=False)
+    score = json.loads((tmp_path / "screened" / "cost.json").read_text())["phases"]["score"]
+    # Once over 43 patients and 40 verification scans, and once over those whose half of a centre
+    # has two, for the distance: 2 + 3 of 5 at all centres.
+    assert (score["forward"], score["gradient"], score["jvp"]) == (43 + 40 + 40, 0, 0)
+    moments = 4 * (2 + 2 * 32 + 32 * 32)  # of 32 features, by class
+    assert score["bytes"] == (43 + 40) * 4 * (2 * 2 + 2) + 2 * 8 * moments
 
 
 @pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
