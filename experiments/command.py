@@ -47,9 +47,10 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
         _take_memory_in_huge_pages()
         workdir = None
         try:
-            workdir = path(WORKDIR.value, "--workdir")
+            if WORKDIR.value is not None:
+                workdir = path(WORKDIR.value, "--workdir")
             config = located(CONFIG.value)
-            with _held(workdir) if hold else contextlib.nullcontext():
+            with _held(workdir) if hold and workdir else contextlib.nullcontext():
                 _keep_compiled_programs(workdir)
                 main(config, workdir)
         except (Exception, KeyboardInterrupt) as error:

@@ -28,6 +28,13 @@ from harmjax import (
 )
 from harmjax.policies import fixed
 
+CHOICES = {
+    "warmup_on": ("clean", "as_is"),
+    "deliver": ("retrain", "last"),
+    "keep_checkpoints": ("last", "all"),
+}
+FEWEST = {"cycles": 1, "warmup_cycles": 0, "batch_size": 1, "stops_per_call": 1,
+          "verification_batch": 1, "minimum_group": 1}  # fmt: skip
 FEWEST_SUMMED = 10  # verification scans that a reference for evidence is made of
 
 
@@ -113,7 +120,15 @@ def overruled(policy: types.QualityControl, study: preparation.Study) -> types.Q
     def visited(state, cycle):
         return (policy.visited(state, cycle) | study.keep) & ~study.drop
 
-    return policy._replace(mask=mask, visited=visited if policy.visited is not None else None)
+    def verdicts(state, cycle):
+        found = policy.verdicts(state, cycle)
+        return found._replace(
+            pending=found.pending & ~study.keep, eliminated=found.eliminated & ~study.keep
+        )
+
+    return policy._replace(
+        mask=mask, visited=visited if policy.visited is not None else None, verdicts=verdicts
+    )
 
 
 def train(config, workdir, *, study=None, classifier=None, warmup=None, progress=True) -> Outcome:
@@ -139,6 +154,7 @@ def train(config, workdir, *, study=None, classifier=None, warmup=None, progress
 
 
 def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
+    _check_choices(config.train)
     lrn = build_learner(config, classifier)
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
@@ -160,6 +176,23 @@ def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
         model = _deliver(run, start, mask)
     checkpoints.save_model(workdir / "checkpoints", "final", model)
     return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))
+
+
+def _check_choices(train) -> None:
+    """Raises ValueError for a setting of `train` that cannot be meant; names it and its choices."""
+    for name, known in CHOICES.items():
+        if train[name] not in known:
+            raise ValueError(f"train.{name}={train[name]!r}: known are {', '.join(known)}")
+    for name, least in FEWEST.items():
+        if not train[name] >= least:
+            raise ValueError(f"train.{name}={train[name]!r}: expected {least} or more")
+    if not 0 < train.learning_rate < float("inf"):
+        raise ValueError(f"train.learning_rate={train.learning_rate!r}: expected a number above 0")
+    if train.warmup_cycles > train.cycles:
+        raise ValueError(
+            f"train.warmup_cycles={train.warmup_cycles} of train.cycles={train.cycles}: all cycles "
+            "hold the warm-up"
+        )
 
 
 def _built(group, factory, settings):
@@ -203,6 +236,12 @@ def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
     train = run.config.train
     cycles = range(train.warmup_cycles, train.cycles)
     policy = fixed.under_mask(mask)
+    folder = run.workdir / "checkpoints"
+    for cycle in checkpoints.cycles(folder, "delivery")[-1:]:
+        like = types.Travel(start, jnp.asarray(mask))
+        begun = checkpoints.restore(folder, checkpoints.name("delivery", cycle), like).state
+        if not np.array_equal(begun, mask):  # more people were dropped since
+            checkpoints.prune(folder, "delivery", keep=-1)
     return phases.run_phase(run, "delivery", policy, start, cycles, "delivered.csv").model
 
 
@@ -237,6 +276,12 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     pending, gone = outcome.verdicts.pending, outcome.verdicts.eliminated
     found = outcome.metrics
     lines = [f"WARNING: {alarm}" for alarm in alarms(outcome.verdicts)]
+    left = set(np.asarray(study.train.label)[np.asarray(outcome.mask) > 0].tolist())
+    if len(left) < 2:
+        lines.append(
+            "WARNING: of one class no training sample is left, and the delivered model knows "
+            "nothing of it; look at what was eliminated"
+        )
     lines += [
         f"eliminated {gone.sum()} of {len(gone)} training samples, {pending.sum()} pending",
         f"delivered model on {found.n} test scans: AUROC {found.auroc:.3f}, "

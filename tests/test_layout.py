@@ -19,7 +19,7 @@ LAYERS = (
     ("travel", "averaging"),
     ("programs", "checkpoints", "logbook", "preparation"),
     ("phases", "training", "runs", "prediction", "evaluation"),
-    ("sweep_mapped", "sweep_jobs", "sweep", "detection"),
+    ("forecast", "sweep_mapped", "sweep_jobs", "sweep", "detection"),
     ("counterfactual", "values", "report", "audit_arguments", "audit"),
 )
 ONLY_IN = {

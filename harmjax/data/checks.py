@@ -103,6 +103,24 @@ def summary(scans):
     return _aligned(rows)
 
 
+def by_centre(scans):
+    """Returns the number of scans of every centre by split and class as aligned text.
+
+    >>> print(by_centre([records.Record(2, "a", "", "A", 1, "train")]))
+    centre  train  verification  test
+    A       0 + 1  0 + 0         0 + 0
+    controls + patients
+    """
+    counts = collections.Counter((r.centre, r.split, r.label) for r in scans)
+    rows = [("centre", *records.SPLITS)]
+    for centre in sorted({r.centre for r in scans}):
+        cells = [
+            [str(counts[centre, split, label]) for label in (0, 1)] for split in records.SPLITS
+        ]
+        rows.append((centre, *map(" + ".join, cells)))
+    return f"{_aligned(rows)}\n{CLASSES[0]} + {CLASSES[1]}"
+
+
 def _aligned(rows):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

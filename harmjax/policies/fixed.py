@@ -10,13 +10,20 @@ def under_mask(keep=None) -> types.QualityControl:
     """A policy that trains on `keep` and verifies nothing.
 
     Args:
-        keep: [N] bool, or weights in [0, 1], or None for every sample. Samples of weight 0 are left
-            out and count as eliminated.
+        keep: [N] bool, or weights in [0, 1], or None for every sample. Samples of weight 0 or NaN
+            are left out and count as eliminated.
+
+    Raises:
+        ValueError: From `init`, a mask of another length.
     """
 
     def init(num_samples, baseline):
         del baseline
-        return jnp.ones(num_samples, bool) if keep is None else jnp.asarray(keep)
+        if keep is None:
+            return jnp.ones(num_samples, bool)
+        if jnp.shape(keep) != (num_samples,):
+            raise ValueError(f"a mask of shape {jnp.shape(keep)} for {num_samples} samples")
+        return jnp.nan_to_num(jnp.asarray(keep))
 
     def mask(state, cycle):
         del cycle

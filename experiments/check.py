@@ -1,0 +1,34 @@
+"""Reads and checks a cohort without training.
+
+python -m experiments.check --config=configs/published.py --config.data.manifest=manifest.csv
+
+Prints the columns that were chosen, what labels were read as, what is left out and why, the splits
+of every centre, and what memory and time the run would take. Ends with exit code 2 where the run
+would be refused, also under --config.data.strict. Writes nothing; with --workdir it also says
+whether the run that began there can go on with the data as it is now.
+"""
+
+import shutil
+import tempfile
+
+from experiments import command
+
+
+def main(config, workdir):
+    from harmjax import forecast, preparation
+    from harmjax.data import begun, checks
+
+    with tempfile.TemporaryDirectory() as spare:
+        made = workdir / begun.MANIFEST if workdir else None
+        if made is not None and made.exists():
+            for file in (made, workdir / preparation.FEATURES):
+                if file.exists():
+                    shutil.copy(file, spare)
+        study = preparation.prepare(config, spare)
+        command.log(None, study.text)
+        command.log(None, checks.by_centre(begun.recorded(spare).records))
+        command.log(None, forecast.text(forecast.forecast(config, study)))
+
+
+if __name__ == "__main__":
+    command.run(main, required=("config",), hold=False)
