@@ -111,7 +111,7 @@ def program(
         return compiled(run)
 
     def unopened(traveller, number):
-        return traveller, traffic.packed({})
+        return traveller, traffic.NOTHING
 
     opened = counted(lambda fed, *args: (policy.open(fed, *args),))
     return Program(

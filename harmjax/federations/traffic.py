@@ -16,6 +16,7 @@ from harmjax import statistics, types
 from harmjax.federations import memory, passes
 
 MOST_KINDS = 32
+NOTHING = np.zeros((MOST_KINDS, 3), np.int32)  # the tally of no message
 ABOUT_SAMPLES = ("at", "survey")  # answers are a few numbers a sample; else one answer a centre
 
 
@@ -79,11 +80,12 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
 
     def watch(fed):
         num_samples, num_held_out = len(fed.centre), len(fed.held_out_centre)
-        frames = [{}]
+        frames = [NOTHING]  # the tally so far of the run, and of every loop and branch inside it
         everywhere = num_centres(fed, jnp.ones(num_held_out, bool))
 
         def note(request, centres, samples):
-            add(frames[-1], place(request), (1, centres, samples))
+            row = np.arange(MOST_KINDS)[:, None] == place(request)
+            frames[-1] = frames[-1] + row * tally_row(centres, samples)
 
         def learn(model, stop, weight):
             found = fed.learn(model, stop, weight)
@@ -122,17 +124,13 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
 
         def framed(fn):
             def run(*operands):
-                frames.append({})
+                frames.append(NOTHING)
                 try:
-                    return fn(*operands), packed(frames[-1])
+                    return fn(*operands), jnp.asarray(frames[-1])
                 finally:
                     frames.pop()
 
             return run
-
-        def merge(tally):
-            for row in range(len(kinds)):
-                add(frames[-1], row, tally[row])
 
         def scan(body, carry, xs):
             def step(carry, x):
@@ -140,18 +138,18 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
                 return carry, (output, tally)
 
             carry, (outputs, tally) = fed.scan(step, carry, xs)
-            merge(jnp.sum(tally, axis=0))
+            frames[-1] = frames[-1] + jnp.sum(tally, axis=0)
             return carry, outputs
 
         def cond(predicate, true_fn, false_fn, *operands):
             found, tally = fed.cond(predicate, framed(true_fn), framed(false_fn), *operands)
-            merge(tally)
+            frames[-1] = frames[-1] + tally
             return found
 
         watched = fed._replace(learn=learn, at=at, total=total, survey=survey)
         if fed.cond is jax.lax.cond:
             watched = watched._replace(scan=scan, cond=cond)
-        return watched, lambda: packed(frames[0])
+        return watched, lambda: jnp.asarray(frames[0])
 
     def asked(tallies):
         total = sum(np.asarray(tally, np.int64) for tally in jax.device_get(list(tallies)))
@@ -188,18 +186,12 @@ def num_centres(fed: types.Federation, asked):
     return jnp.sum(jnp.zeros(size, bool).at[jnp.asarray(fed.held_out_centre)].max(asked))
 
 
-def add(frame: dict, row: int, amounts):
-    """Adds amounts, plain or traced, to a row of a frame."""
-    before = frame.get(row, (0, 0, 0))
-    frame[row] = tuple(a + b for a, b in zip(before, amounts, strict=True))
-
-
-def packed(frame: dict):
-    """A frame as one array [K, 3] int32."""
-    tally = jnp.zeros((MOST_KINDS, 3), jnp.int32)
-    for row, amounts in frame.items():
-        tally = tally.at[row].set(jnp.stack([jnp.asarray(a, jnp.int32) for a in amounts]))
-    return tally
+def tally_row(centres, samples):
+    """One message, as [3] int32: plain where its numbers are."""
+    amounts = (1, centres, samples)
+    if any(isinstance(a, jax.Array) for a in amounts):
+        return jnp.stack([jnp.asarray(a, jnp.int32) for a in amounts])
+    return np.array(amounts, np.int32)
 
 
 def _bytes(tree) -> int:
