@@ -115,9 +115,7 @@ def yardstick(
     units = (harm - middle[label]) / spread[label]
     known, added = finite(units)
     total, visits = total + added, visits + known
-    # Divided by one number where nothing is missing, which XLA rounds otherwise than by a column.
-    cycles = jnp.maximum(jnp.max(visits), 1)
-    mean = jnp.where(visits == cycles, total / cycles, averaged(total, visits))
+    mean = averaged(total, visits, jnp.max(visits))
     scales = jax.vmap(conformal.scale, (1, None))(mean, label)
     own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
     whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)
@@ -151,9 +149,17 @@ def finite(units):
     return known, jnp.where(known, units, 0.0)
 
 
-def averaged(total, visits):
-    """Mean evidence [K, E] over the visits in which it was finite; NaN where there was none."""
-    return jnp.where(visits > 0, total / jnp.maximum(visits, 1), jnp.nan)
+def averaged(total, known, visits):
+    """Mean evidence [K, E] over the visits in which it was finite; NaN where there was none.
+
+    Args:
+        total: [K, E] float32, sums of what was finite.
+        known: [K, E] int32, how many are in the sum.
+        visits: [K, 1] or [] int32, all visits.
+    """
+    # One divisor for all families, where nothing is missing: XLA rounds otherwise by a full array.
+    whole, part = total / jnp.maximum(visits, 1), total / jnp.maximum(known, 1)
+    return jnp.where(known > 0, jnp.where(known == visits, whole, part), jnp.nan)
 
 
 def measurable(scales: conformal.Scale):

@@ -209,12 +209,13 @@ def screen(
         known, units = evidence.finite(evidence.in_units(yard, found["harm"], ids, label))
         known = state.known.at[ids].add(known, mode="drop")
         total = state.evidence.at[ids].add(units, mode="drop")
+        visits = state.visits.at[ids].add(1, mode="drop")
         inside = jnp.minimum(ids, len(total) - 1)
-        mean = evidence.averaged(total[inside], known[inside])
+        mean = evidence.averaged(total[inside], known[inside], visits[inside][:, None])
         p_value = evidence.p_values(asked, yard, mean, label)
         return state._replace(
             label=state.label.at[ids].set(label, mode="drop"),
-            visits=state.visits.at[ids].add(1, mode="drop"),
+            visits=visits,
             known=known,
             evidence=total,
             p_value=state.p_value.at[ids].set(p_value, mode="drop"),
@@ -266,7 +267,7 @@ def screen(
         return ~state.eliminated & (state.visits > 0) & ~trusted(jnp.arange(len(state.visits)))
 
     def evidence_so_far(state):
-        return evidence.averaged(state.evidence, state.known)
+        return evidence.averaged(state.evidence, state.known, state.visits[:, None])
 
     def harmful_centres(fed, state, level):
         """[N] bool, whether the sample's centre is harmful as a group."""
