@@ -176,4 +176,4 @@ def _last_cycle(workdir) -> str:
 
 
 def _unfinished(workdir) -> Sequence[str]:
-    return sorted(str(path.relative_to(workdir)) for path in workdir.glob("**/*.part"))
+    return sorted(str(path.relative_to(workdir)) for path in workdir.glob("**/*.part*"))
