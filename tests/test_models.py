@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harmjax import models
-from harmjax.models import conv, first, linen, norm, pool
+from harmjax.models import conv, first, first_cpu, linen, norm, pool
 
 SHAPES = {"sfcn": (34, 33, 36), "cnn2d": (9, 8), "mlp": (6,)}  # other models: as cnn2d
 WIDTHS = {"sfcn": 1 / 16, "cnn2d": 1 / 4, "mlp": 1 / 2}
@@ -283,7 +283,7 @@ def test_logistic_regression_is_an_mlp_without_hidden_layers():
 @pytest.mark.parametrize("windows", [3, 4096])  # in two parts, and in one
 def test_the_first_layer_is_the_convolution_its_moments_and_its_maxima(monkeypatch, windows):
     """Constant images too, where all maxima are ties."""
-    monkeypatch.setattr(first, "WINDOWS", windows)
+    monkeypatch.setattr(first_cpu, "WINDOWS", windows)
     x = jax.random.normal(jax.random.key(0), (2, 4, 6, 2, 1)).at[1].set(0.5)
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 1, 5))
     layout = ("NXYZC", "XYZIO", "NXYZC")

@@ -52,12 +52,10 @@ class _Cnn2d(nn.Module):
     def __call__(self, image, weight, keys, train):
         if image.ndim not in (3, 4):
             raise ValueError(f"cnn2d needs images [B, X, Y] or [B, X, Y, C], got {image.shape}")
-        x = (image if image.ndim == 4 else image[..., None]).astype(self.dtype)
+        x = image if image.ndim == 4 else image[..., None]
         for number, channels in enumerate(CHANNELS, 1):
-            name = f"block_{number}"
-            block = linen.Block(
-                linen.scaled(channels, self.width), 3, self.norm, True, self.momentum, name=name
-            )
+            name, width = f"block_{number}", linen.scaled(channels, self.width)
+            block = linen.Block(width, 3, self.norm, True, self.momentum, self.dtype, name=name)
             x = block(x, weight, train)
         features = x.astype(jnp.float32).mean((1, 2))
         if train:

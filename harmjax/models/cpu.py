@@ -26,35 +26,19 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import types
+from harmjax.models import slices
 
 
 def convolution(x: types.Array, kernel: types.Array) -> types.Array:
     """`x` [B, X, Y, Z, I] convolved with `kernel` [a, b, c, I, O]: [B, X, Y, Z, O]."""
-    return (_taps if x.shape[-1] == 1 else _slices)(x, kernel)
+    return _taps(x, kernel) if x.shape[-1] == 1 else slices.convolution(x, kernel, _conv2d)
 
 
 def _taps(x, kernel):
     """A sum of shifted copies of the only input channel, which XLA fuses into one loop."""
-    padded = margin(x, *kernel.shape[:3])
+    padded = slices.margin(x, *kernel.shape[:3])
     offsets = itertools.product(*map(range, kernel.shape[:3]))
-    return sum(window(padded, offset, x.shape) * kernel[offset][0] for offset in offsets)
-
-
-def _slices(x, kernel):
-    """One 2-D convolution of all slices, with the shifts along X among its channels.
-
-    The shifts join the smaller side: as input channels, or as output channels summed afterwards.
-    """
-    batch, depth, *plane, inputs = x.shape
-    side, outputs = kernel.shape[0], kernel.shape[-1]
-    if inputs <= outputs:
-        x = _shifts(x, side)
-        kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], side * inputs, outputs)
-        return _conv2d(x.reshape(-1, *x.shape[2:]), kernel).reshape(batch, depth, *plane, outputs)
-    kernel = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], side * outputs)
-    parts = _conv2d(x.reshape(-1, *plane, inputs), kernel)
-    parts = margin(parts.reshape(batch, depth, *plane, side, outputs), side)
-    return sum(parts[:, start : start + depth, :, :, start] for start in range(side))
+    return sum(slices.window(padded, offset, x.shape) * kernel[offset][0] for offset in offsets)
 
 
 def _conv2d(x, kernel):
@@ -107,8 +91,8 @@ def weights(x: types.Array, g: types.Array, sides: tuple[int, ...]) -> types.Arr
     inputs, outputs = x.shape[-1], g.shape[-1]
     if inputs == 1:
         return _tap_weights(x, g, sides)
-    columns = _shifts(x, *sides[1:], axis=2).reshape(-1, sides[1] * sides[2] * inputs)
-    rows = _shifts(g, sides[0]).reshape(-1, sides[0] * outputs)
+    columns = slices.shifts(x, *sides[1:], axis=2).reshape(-1, sides[1] * sides[2] * inputs)
+    rows = slices.shifts(g, sides[0]).reshape(-1, sides[0] * outputs)
     product = (columns.T @ rows).reshape(*sides[1:], inputs, sides[0], outputs)
     # Moving g one way is moving x the other way.
     return jnp.moveaxis(jnp.flip(product, 3), 3, 0)
@@ -119,32 +103,9 @@ def _tap_weights(x, g, sides):
 
     def sample(pair):
         x, g = pair
-        padded = margin(x[..., 0], *sides, axis=0)
+        padded = slices.margin(x[..., 0], *sides, axis=0)
         offsets = itertools.product(*map(range, sides))
-        rows = jnp.stack([window(padded, offset, g.shape, axis=0) for offset in offsets])
+        rows = jnp.stack([slices.window(padded, offset, g.shape, axis=0) for offset in offsets])
         return rows.reshape(len(rows), -1) @ g.reshape(-1, g.shape[-1])
 
     return jax.lax.map(sample, (x, g)).sum(0).reshape(*sides, 1, g.shape[-1])
-
-
-def _shifts(x, *sides, axis=1):
-    """`x` [B, X, Y, Z, C] and its shifts along the axes from `axis` on, as channels."""
-    x = margin(x, *sides, axis=axis)
-    shape = list(x.shape)
-    for place, side in enumerate(sides, axis):
-        shape[place] -= side - 1
-    offsets = itertools.product(*map(range, sides))
-    return jnp.concatenate([window(x, offset, shape, axis) for offset in offsets], -1)
-
-
-def margin(x: types.Array, *sides: int, axis: int = 1) -> types.Array:
-    """`x` with a margin of zeros for kernels of these sides, along the axes from `axis` on."""
-    wide = [(side // 2, side // 2) for side in sides]
-    return jnp.pad(x, [*((0, 0),) * axis, *wide, *((0, 0),) * (x.ndim - axis - len(sides))])
-
-
-def window(x, offset, shape, axis: int = 1) -> types.Array:
-    """The part of `x` that starts at `offset`, of the sides of `shape`, from `axis` on."""
-    for place, start in enumerate(offset, axis):
-        x = jax.lax.slice_in_dim(x, start, start + shape[place], axis=place)
-    return x

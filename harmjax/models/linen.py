@@ -52,12 +52,15 @@ class Block(nn.Module):
     norm: str
     pooled: bool
     momentum: float = norms.MOMENTUM
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: types.Array, weight: types.Array, train: bool) -> types.Array:
-        """`x` [B, ..., I] to [B, ..., channels]; `weight` is [B]."""
+        """`x` [B, ..., I], perhaps uint8, to [B, ..., channels] in `dtype`; `weight` is [B]."""
         shape = (*(self.side,) * (x.ndim - 2), x.shape[-1], self.channels)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(x.dtype)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(self.dtype)
+        as_stored = x.dtype == jnp.uint8 and self.pooled and first.suits(x.shape, shape)
+        x = x if as_stored else x.astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         bias = alongs.vector(self, "bias", bias)
         layer = norms.layer(self.norm, "norm", self.momentum)
@@ -72,7 +75,7 @@ class Block(nn.Module):
             sign = _sign(factor)
 
             def turned(x, kernel):
-                return conv.convolve_and_pool(x, kernel * sign.astype(x.dtype))
+                return conv.convolve_and_pool(x, kernel * sign.astype(kernel.dtype))
 
             x = alongs.product(turned, self, x, kernel)
         else:

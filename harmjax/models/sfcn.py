@@ -61,12 +61,13 @@ class _Sfcn(nn.Module):
     @nn.compact
     def __call__(self, image, weight, keys, train):
         _check_shape(image.shape)
-        x = image[..., None].astype(self.dtype)
+        x = image[..., None]
         last = len(CHANNELS)
         for number, (channels, side) in enumerate(zip(CHANNELS, KERNELS, strict=True), 1):
             width = linen.scaled(channels, self.width)
+            name, pooled = f"block_{number}", number < last
             block = linen.Block(
-                width, side, self.norm, number < last, self.momentum, name=f"block_{number}"
+                width, side, self.norm, pooled, self.momentum, self.dtype, name=name
             )
             x = block(x, weight, train)
         x = pool.average_pool(x).astype(jnp.float32)
