@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from harmjax.models import conv, pool
+from harmjax import precision
+from harmjax.models import conv, forms, pool
 
 SHAPES = [  # image [B, ..., I], kernel [..., I, O]
     ((2, 6, 5, 4, 1), (3, 3, 3, 1, 3)),
@@ -45,8 +46,15 @@ def close(got, want, tolerance=3e-5):
     jax.tree.map(compare, got, want)
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def form(request):
+    """Either form, computed wherever the tests run."""
+    with forms.forced(request.param):
+        yield request.param
+
+
 @pytest.mark.parametrize(("image", "kernel"), SHAPES)
-def test_values_and_first_derivatives_are_those_of_lax(image, kernel):
+def test_values_and_first_derivatives_are_those_of_lax(form, image, kernel):
     x, k, dx, dk = draw(image, kernel, image, kernel)
 
     def everything(function, x, k, dx, dk):
@@ -59,7 +67,7 @@ def test_values_and_first_derivatives_are_those_of_lax(image, kernel):
 
 
 @pytest.mark.parametrize(("image", "kernel"), SHAPES[:3])
-def test_second_derivatives_are_those_of_lax(image, kernel):
+def test_second_derivatives_are_those_of_lax(form, image, kernel):
     x, k, dx, dk = draw(image, kernel, image, kernel)
 
     def products(function, x, k, dx, dk):
@@ -81,7 +89,7 @@ def test_second_derivatives_are_those_of_lax(image, kernel):
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
 @pytest.mark.parametrize(("image", "kernel"), [SHAPES[0], SHAPES[1]])
-def test_vmap_of_values_and_gradients(image, kernel, axes):
+def test_vmap_of_values_and_gradients(form, image, kernel, axes):
     x, k = draw((3, *image), (3, *kernel))
     x = x if axes[0] == 0 else x[0]
     k = k if axes[1] == 0 else k[0]
@@ -98,7 +106,7 @@ def test_vmap_of_values_and_gradients(image, kernel, axes):
     close(mapped(conv.convolve), mapped(reference), 1e-4)
 
 
-def test_vmap_in_vmap():
+def test_vmap_in_vmap(form):
     x, k = draw((2, 1, 4, 4, 4, 2), (3, 3, 3, 3, 2, 3))
 
     def mapped(function):
@@ -112,7 +120,7 @@ def test_vmap_in_vmap():
     close(jax.jit(ensemble)(again, kernels), want)
 
 
-def test_inside_scan_and_cond():
+def test_inside_scan_and_cond(form):
     x, k = draw((2, 4, 4, 4, 2), (3, 3, 3, 2, 2))
 
     def run(function):
@@ -124,13 +132,42 @@ def test_inside_scan_and_cond():
     close(jax.jit(run, static_argnums=0)(conv.convolve), run(reference))
 
 
-def test_bfloat16_keeps_its_dtype_and_accumulates_in_float32():
+def test_bfloat16_keeps_its_dtype_and_accumulates_in_float32(form):
+    """The form for GPU adds up three parts, each of which is rounded once."""
     x, k = draw((1, 4, 4, 4, 64), (3, 3, 3, 64, 2))
     x, k = x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)
     got = conv.convolve(x, k)
     want = reference(x.astype(jnp.float32), k.astype(jnp.float32))
     assert got.dtype == jnp.bfloat16
-    np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=1 / 128, atol=0.02)
+    roundings = 3 if form == "gpu" else 1
+    bound = roundings * np.abs(want).max() / 2**8
+    np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=0, atol=bound)
+
+
+def test_a_form_is_the_one_that_is_asked_for_and_compiled_again():
+    x, k = draw((2, 4, 4, 4, 2), (3, 3, 3, 2, 2))
+    forward = jax.jit(conv.convolve)
+
+    def text(form):
+        with forms.forced(form):
+            return forward.lower(x, k).as_text()
+
+    assert "dim_numbers = [b, 0, 1, 2, f]" in text("lax")
+    assert "dim_numbers = [b, 0, 1, f]" in text("gpu")
+    assert text(None) == text(jax.default_backend())
+    with pytest.raises(ValueError, match="form='gup': known are cpu, gpu, lax"):
+        text("gup")
+
+
+@pytest.mark.parametrize("form", ["gpu", "lax"])
+def test_full_precision_lasts_until_a_convolution_and_its_gradients_are_lowered(form):
+    x, k = draw((2, 4, 4, 4, 2), (3, 3, 3, 2, 2))
+    gradients = jax.grad(lambda x, k: jnp.sum(jnp.sin(conv.convolve(x, k))), (0, 1))
+    with forms.forced(form):
+        default = jax.jit(gradients).lower(x, k).as_text()
+        full = jax.jit(precision.full(gradients)).lower(x, k).as_text()
+    assert default.count("HIGHEST") == 0
+    assert full.count("HIGHEST") == 2 * full.count("stablehlo.convolution") > 0
 
 
 def test_the_first_layer_computes_no_input_gradient():
@@ -141,15 +178,17 @@ def test_the_first_layer_computes_no_input_gradient():
     assert names.count("convolve_weights") == 1
 
 
-@hypothesis.settings(max_examples=8, deadline=None)
+@hypothesis.settings(max_examples=12, deadline=None)
 @hypothesis.given(
     sides=strategies.lists(strategies.integers(1, 5), min_size=3, max_size=3),
     kernel=strategies.lists(strategies.sampled_from([1, 3]), min_size=3, max_size=3),
     channels=strategies.tuples(strategies.integers(1, 4), strategies.integers(1, 4)),
+    form=strategies.sampled_from(["cpu", "gpu"]),
 )
-def test_any_shape(sides, kernel, channels):
+def test_any_shape(sides, kernel, channels, form):
     x, k = draw((2, *sides, channels[0]), (*kernel, *channels))
-    close(jax.jit(conv.convolve)(x, k), jax.jit(reference)(x, k))
+    with forms.forced(form):
+        close(jax.jit(conv.convolve)(x, k), jax.jit(reference)(x, k))
 
 
 def unfused(x, kernel):
@@ -157,7 +196,7 @@ def unfused(x, kernel):
 
 
 @pytest.mark.parametrize(("image", "kernel"), SHAPES)
-def test_the_pooled_convolution_and_its_derivatives(image, kernel):
+def test_the_pooled_convolution_and_its_derivatives(form, image, kernel):
     x, k, dx, dk = draw(image, kernel, image, kernel)
 
     def everything(function, x, k, dx, dk):
@@ -178,15 +217,17 @@ def test_the_pooled_convolution_and_its_derivatives(image, kernel):
     channels=strategies.tuples(
         strategies.sampled_from([1, 2]), strategies.sampled_from([1, 5, 17])
     ),
+    form=strategies.sampled_from(["cpu", "gpu"]),
 )
-def test_any_shape_of_the_pooled_convolution(sides, kernel, channels):
+def test_any_shape_of_the_pooled_convolution(sides, kernel, channels, form):
     x, k = draw((2, *sides, channels[0]), (*kernel, *channels))
-    close(jax.jit(conv.convolve_and_pool)(x, k), pool.max_pool(reference(x, k)))
+    with forms.forced(form):
+        close(jax.jit(conv.convolve_and_pool)(x, k), pool.max_pool(reference(x, k)))
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
 @pytest.mark.parametrize(("image", "kernel"), [SHAPES[0], SHAPES[1], SHAPES[6]])
-def test_vmap_of_the_pooled_convolution(image, kernel, axes):
+def test_vmap_of_the_pooled_convolution(form, image, kernel, axes):
     x, k = draw((3, *image), (3, *kernel))
     x = x if axes[0] == 0 else x[0]
     k = k if axes[1] == 0 else k[0]

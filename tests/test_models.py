@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import models
-from harmjax.models import conv, first, first_cpu, linen, norm, pool
+from harmjax import models, precision, types
+from harmjax.models import conv, first, first_cpu, forms, linen, norm, pool
 
 SHAPES = {"sfcn": (34, 33, 36), "cnn2d": (9, 8), "mlp": (6,)}  # other models: as cnn2d
 WIDTHS = {"sfcn": 1 / 16, "cnn2d": 1 / 4, "mlp": 1 / 2}
@@ -280,9 +280,9 @@ def test_logistic_regression_is_an_mlp_without_hidden_layers():
     close(logits, row @ variables.params["head"]["kernel"][:, 0])
 
 
-@pytest.mark.parametrize("windows", [3, 4096])  # in two parts, and in one
-def test_the_first_layer_is_the_convolution_its_moments_and_its_maxima(monkeypatch, windows):
-    """Constant images too, where all maxima are ties."""
+@pytest.mark.parametrize(("form", "windows"), [("cpu", 3), ("cpu", 4096), ("gpu", 4096)])
+def test_the_first_layer_is_the_convolution_its_moments_and_its_maxima(monkeypatch, form, windows):
+    """In two parts and in one. Constant images too, where all maxima are ties."""
     monkeypatch.setattr(first_cpu, "WINDOWS", windows)
     x = jax.random.normal(jax.random.key(0), (2, 4, 6, 2, 1)).at[1].set(0.5)
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 1, 5))
@@ -297,19 +297,61 @@ def test_the_first_layer_is_the_convolution_its_moments_and_its_maxima(monkeypat
     def ours(x, kernel):
         return conv.convolve_and_pool(x, kernel), first.moments(x, kernel)
 
-    assert first.suits(x.shape, kernel.shape) == (jax.default_backend() == "cpu")
-    want, pull = jax.vjp(plain, x, kernel)
-    got, ours_pull = jax.vjp(ours, x, kernel)
-    close(got, want, 1e-5, 1e-5)
-    change = jax.tree.map(jnp.cos, want)
-    close(ours_pull(change), pull(change), 1e-4, 1e-4)
-    tangents = jnp.zeros_like(x), jnp.sin(kernel)
-    close(
-        jax.jvp(ours, (x, kernel), tangents)[1],
-        jax.jvp(plain, (x, kernel), tangents)[1],
-        1e-4,
-        1e-4,
-    )
+    with forms.forced(form):
+        assert first.suits(x.shape, kernel.shape)
+        want, pull = jax.vjp(plain, x, kernel)
+        got, ours_pull = jax.vjp(ours, x, kernel)
+        close(got, want, 1e-5, 1e-5)
+        change = jax.tree.map(jnp.cos, want)
+        close(ours_pull(change), pull(change), 1e-4, 1e-4)
+        tangents = jnp.zeros_like(x), jnp.sin(kernel)
+        got, want = (jax.jvp(function, (x, kernel), tangents)[1] for function in (ours, plain))
+        close(got, want, 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("form", ["cpu", "gpu"])
+def test_the_first_layer_takes_images_as_they_are_stored(form):
+    stored = jax.random.bits(jax.random.key(0), (2, 6, 4, 8, 1), "uint8")
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 1, 5))
+
+    def gradient(x):
+        def total(kernel):
+            mean, var = first.moments(x, kernel)
+            return jnp.sum(jnp.sin(conv.convolve_and_pool(x, kernel))) + jnp.sum(mean + var)
+
+        return jax.value_and_grad(total)(kernel)
+
+    with forms.forced(form):
+        close(gradient(stored), gradient(stored.astype(jnp.float32)), 1e-6, 0)
+
+
+def test_moments_of_almost_constant_images_are_never_negative():
+    """On GPU they are a difference: what is left of it is rounding."""
+    x = jnp.full((1, 4, 4, 4, 1), 200.0).at[0, 1, 1, 1].set(200.01)
+    kernel = jnp.zeros((3, 3, 3, 1, 2)).at[1, 1, 1].set(1.0)
+    with forms.forced("gpu"):
+        _, var = first.moments(x, kernel)
+    assert (var >= 0).all()
+    np.testing.assert_allclose(var, 0.01**2 * 63 / 64**2, atol=200**2 * 1e-6)
+
+
+def test_a_network_has_one_gradient_in_the_form_for_gpu_and_by_lax():
+    classifier, variables, image, keys = build("sfcn", "batch")
+    image = jnp.pad(image, [(0, 0), (0, 0), (0, 1), (0, 0)])  # even sides, for `first`
+    weight = jnp.array([1.0, 0.5, 2.0])
+
+    def loss(params):
+        model = types.Variables(params, variables.batch_stats)
+        logits = classifier.apply(model, image, weight, keys, True)[0]
+        return jnp.sum(weight * jnp.sin(logits))
+
+    def gradient(form):
+        with forms.forced(form):
+            found = jax.jit(precision.full(jax.grad(loss)))(variables.params)
+        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(found)])
+
+    want = gradient("lax")
+    assert jnp.linalg.norm(gradient("gpu") - want) <= 1e-4 * jnp.linalg.norm(want)
 
 
 def test_width_leaves_at_least_one_channel():
