@@ -1,10 +1,13 @@
 """What the benchmarks say where they cannot run, and how they keep their tables."""
 
+import gzip
+import json
 import os
 import subprocess
 import sys
 
 from benchmarks import record, step
+from benchmarks.gpu import trace
 
 
 def test_the_gpu_benchmark_says_that_there_is_none():
@@ -24,6 +27,53 @@ def test_a_table_keeps_every_column_and_the_machine(tmp_path, monkeypatch, capsy
     assert header == "what,seconds,ratio,device,jax,python"
     assert first.startswith("a,1.5,,") and second.startswith("b,,2,")
     assert "ratio" in capsys.readouterr().out
+
+
+def test_a_part_takes_the_place_of_its_own_rows_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "FOLDER", tmp_path)
+    (tmp_path / "these.csv").write_text("what,seconds\nof no part,1\n")
+    record.keep("these", "one", [{"what": "a", "seconds": 1}])
+    record.keep("these", "two", [{"what": "b", "ratio": 2}])
+    record.keep("these", "one", [{"what": "c", "seconds": 3}])
+    header, first, second = (tmp_path / "these.csv").read_text().splitlines()
+    assert header == "part,what,seconds,ratio,device,jax,python"
+    assert first.startswith("two,b,,2,") and second.startswith("one,c,3,,")
+
+
+def test_kernels_of_a_trace_are_those_of_the_streams(tmp_path):
+    def complete(pid, tid, name, microseconds, operation):
+        return {
+            "ph": "X",
+            "pid": pid,
+            "tid": tid,
+            "name": name,
+            "dur": microseconds,
+            "args": {"hlo_op": operation},
+        }
+
+    def about(kind, pid, name, **more):
+        return {"ph": "M", "name": kind, "pid": pid, "args": {"name": name}} | more
+
+    events = [
+        about("process_name", 1, "/device:GPU:0"),
+        about("process_name", 2, "/host:CPU"),
+        about("thread_name", 1, "Stream #7(Compute)", tid=7),
+        about("thread_name", 1, "XLA Ops", tid=8),
+        complete(1, 7, "gemm", 2.0, "dot.1"),
+        complete(1, 7, "gemm", 3.0, "dot.1"),
+        complete(1, 7, "gemm", 1.0, "dot.2"),
+        complete(1, 7, "loop", 5.5, "fusion"),
+        complete(1, 8, "dot.1", 5.0, "dot.1"),
+        complete(2, 1, "launch", 9.0, ""),
+    ]
+    (tmp_path / "plugins").mkdir()
+    with gzip.open(tmp_path / "plugins" / "a.trace.json.gz", "wt") as file:
+        json.dump({"traceEvents": events}, file)
+    assert trace.kernels(tmp_path) == [
+        ("loop", "fusion", 5.5, 1),
+        ("gemm", "dot.1", 5.0, 2),
+        ("gemm", "dot.2", 1.0, 1),
+    ]
 
 
 def test_functions_take_turns_after_one_call_unmeasured():
