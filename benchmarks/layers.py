@@ -27,7 +27,7 @@ SECONDS_A_TURN = 0.5
 
 
 def main():
-    torch = step.Torch()
+    torch = step.Torch(os.environ["HARMJAX_TORCH_PYTHON"])
     rows = [
         row(shape, number, torch) for shape in SHAPES for number in range(1, len(sfcn.CHANNELS) + 1)
     ]

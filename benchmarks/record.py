@@ -35,6 +35,23 @@ def write(name: str, rows: list[dict]) -> None:
         writer.writerows([*row, *about.values()] for row in cells)
 
 
+def keep(name: str, part: str, rows: list[dict]) -> None:
+    """Writes the rows of a part to `results/NAME.csv`, in place of those it had; others stay."""
+    path = FOLDER / f"{name}.csv"
+    before = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            before = [row for row in csv.DictReader(file) if row.get("part") not in (None, part)]
+    rows = before + [{"part": part} | row | machine() for row in rows]
+    about = list(machine())
+    header = dict.fromkeys(key for row in rows for key in row if key not in about)
+    FOLDER.mkdir(exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*header, *about], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def show(rows: list[dict]) -> tuple[list, list]:
     """Prints a table; returns its header and its cells, empty where a row has no such key."""
     header = list(dict.fromkeys(key for row in rows for key in row))

@@ -40,7 +40,8 @@ FEWEST_STEPS = 4  # one call, which takes its memory anew; a cycle is one call t
 
 def main():
     peak = matmul_peak()
-    torch = Torch() if os.environ.get("HARMJAX_TORCH_PYTHON") else None
+    python = os.environ.get("HARMJAX_TORCH_PYTHON")
+    torch = Torch(python) if python else None
     rows = []
     for case in CASES:
         ours = tasks(**case)
@@ -171,20 +172,30 @@ def matmul_peak():
 class Torch:
     """The other interpreter, asked for one case or one timing at a time."""
 
-    def __init__(self):
+    def __init__(self, python):
         script = pathlib.Path(__file__).with_name("step_torch.py")
         self.process = subprocess.Popen(
-            [os.environ["HARMJAX_TORCH_PYTHON"], str(script), str(os.cpu_count())],
+            [python, str(script), str(os.cpu_count())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self.version = json.loads(self.process.stdout.readline())["version"]
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        self.process.stdin.close()
+        self.process.wait()
+
     def ask(self, **request):
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        answer = json.loads(self.process.stdout.readline())
+        if "failed" in answer:
+            raise RuntimeError(answer["failed"])
+        return answer
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Runs under its own interpreter; imports nothing of this project.
 """
 
 import json
+import os
 import sys
 import time
 
@@ -53,14 +54,19 @@ def block(number, inputs, shape, batch):
     return {"train": train}
 
 
-def tasks(shape, width, batch, verification):
+def tasks(shape, width, batch, verification, dtype="float32", compiled=False, device="cpu"):
+    if device == "any":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.channels_last_3d
     model = sfcn(width)
     model(torch.zeros(2, 1, *shape))
-    model = model.to(memory_format=layout)
+    model = model.to(device=device, memory_format=layout)
     optimiser = torch.optim.Adam(model.parameters(), 1e-4, eps=1e-7)
-    images = torch.randint(0, 256, (max(batch, verification), 1, *shape), dtype=torch.uint8)
-    labels = (torch.arange(batch) % 2).float()
+    size = (max(batch, verification), 1, *shape)
+    images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+    labels = (torch.arange(batch, device=device) % 2).float()
+    called = torch.compile(model) if compiled else model
+    mixed = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
 
     def stored(count):
         return images[:count].float().contiguous(memory_format=layout)
@@ -68,35 +74,52 @@ def tasks(shape, width, batch, verification):
     def train():
         model.train()
         optimiser.zero_grad()
-        logits = model(stored(batch))[:, 0]
+        with mixed:
+            logits = called(stored(batch))[:, 0].float()
         torch.nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()
         optimiser.step()
 
     def verify():
         model.eval()
-        with torch.inference_mode():
-            model(stored(verification))
+        with torch.inference_mode(), mixed:
+            called(stored(verification))
 
     return {"train": train, "verify": verify}
 
 
+def timed(task, steps):
+    """Seconds of a step, and the device."""
+    on_gpu = torch.cuda.is_available()
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    wait()
+    start = time.perf_counter()
+    for _ in range(steps):
+        task()
+    wait()
+    seconds = (time.perf_counter() - start) / steps
+    return {"seconds": seconds, "on": torch.cuda.get_device_name() if on_gpu else "cpu"}
+
+
 def main():
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a compiler's output is no answer
     torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({"version": torch.__version__}), flush=True)
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    print(json.dumps({"version": torch.__version__}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        if "case" in request:
-            current = tasks(**request["case"])
-            answer = {}
-        elif "block" in request:
-            current = block(**request["block"])
-            answer = {}
-        else:
-            start = time.perf_counter()
-            for _ in range(request["steps"]):
-                current[request["task"]]()
-            answer = {"seconds": (time.perf_counter() - start) / request["steps"]}
-        print(json.dumps(answer), flush=True)
+        try:
+            if "case" in request:
+                current, answer = tasks(**request["case"]), {}
+            elif "block" in request:
+                current, answer = block(**request["block"]), {}
+            else:
+                answer = timed(current[request["task"]], request["steps"])
+        except Exception as error:
+            answer = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
