@@ -126,10 +126,9 @@ def unchanged(config, run) -> tuple[provenance.Made, tuple[str, ...]]:
     """
     made = begun.recorded(run)
     try:
-        listing = listed(config.data)
+        change = begun.changed(made, listed(config.data), config.data)
     except records.ManifestError as error:
         return made, (f"the run's own data is not compared: {error}",)
-    change = begun.changed(made, listing, config.data)
     begun.refuse(run, change.problems)
     gone = (f"{len(change.absent)} of the run's own scans are not at hand",)
     return made, (*change.notices, *(gone if change.absent else ()))

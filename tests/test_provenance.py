@@ -276,3 +276,19 @@ def test_the_table_of_problems_comes_with_every_refusal(begun):
     rewritten(table, lambda i, row: row | ({"Group_bin": "?"} if i == 4 else {}))
     with pytest.raises(records.ManifestError, match="(?s)p04.*empty.*no verification scans"):
         prepared(config, workdir / "other")
+
+
+def test_the_list_of_dropped_people_may_name_whom_the_run_does_not_use(begun, tmp_path):
+    config, _, _ = begun
+    table = pathlib.Path(config.data.manifest)
+    rewritten(table, lambda i, row: row | ({"Group_bin": "?"} if i == 4 else {}))
+    (tmp_path / "scans/3.nii.gz").write_bytes(b"x")
+    config.data.drop = str(tmp_path / "drop.csv")
+    (tmp_path / "drop.csv").write_text("Subject\np03\np04\n")
+    first = prepared(config, tmp_path / "second")
+    table.write_text(table.read_text() + "new,A,1,scans/new.nii,F,50\n")
+    (tmp_path / "drop.csv").write_text("Subject\nnew\np04\nB/p03\n")
+    assert same(prepared(config, tmp_path / "second"), first)
+    (tmp_path / "drop.csv").write_text("Subject\nnobody\n")
+    with pytest.raises(records.ManifestError, match="no subject 'nobody'"):
+        prepared(config, tmp_path / "second")

@@ -12,12 +12,14 @@ from harmjax import (
     checkpoints,
     evaluation,
     phases,
+    policies,
     prediction,
     preparation,
     programs,
     training,
     workdirs,
 )
+from harmjax.data import records
 from tests import conftest, replay
 
 TABLES = ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv", "manifest.csv")
@@ -194,6 +196,38 @@ def test_heart_data_of_four_hospitals(tmp_path):
     overall = [r for r in found.rows if r[3] == "all"]
     final = dict(zip(evaluation.HEADER, overall[-1], strict=True))
     assert final["model"] == "final" and final["auroc"] == outcome.metrics.auroc
+
+
+@pytest.mark.parametrize("name", policies.names())
+def test_a_run_of_every_policy_is_used_again_and_refused_on_other_data(patients, tmp_path, name):
+    patients.policy.name, patients.train.cycles = name, 4
+    patients.train.minimum_group = 2
+    run, table = tmp_path / "run", pathlib.Path(patients.data.manifest)
+    first = training.train(patients, run, progress=False)
+    _with_config(run, patients)
+    uses = (
+        lambda: training.train(patients, run, progress=False),
+        lambda: evaluation.evaluate(run, "test"),
+        lambda: prediction.predict(run, table),
+    )
+    again, evaluated, predicted = (use() for use in uses)
+    assert first.metrics == again.metrics
+    overall = {row[0]: row for row in evaluated.rows if row[3] == "all"}
+    assert overall["final"][evaluation.HEADER.index("loss")] == first.metrics.loss
+    assert len(predicted.rows) == 123 and not predicted.left_out
+    splits = [row[-1] for row in predicted.rows]
+    assert {split: splits.count(split) for split in set(splits)} == {
+        "train": 43,
+        "verification": 40,
+        "test": 40,
+    }
+    text = table.read_text().splitlines()
+    cells = text[1].split(",")
+    text[1] = ",".join([*cells[:2], str(1 - int(cells[2])), *cells[3:]])
+    table.write_text("\n".join(text))
+    for use in uses:
+        with pytest.raises(records.ManifestError, match="(?s)other data.*p000 .*label .*is now"):
+            use()
 
 
 def _with_config(workdir, config):

@@ -18,6 +18,7 @@ class Begun(NamedTuple):
     notices: tuple[str, ...]
     said: np.ndarray  # int8, a person's word about each scan, see `people.verdicts`
     made: provenance.Made | None  # what the run began with, None for a new one
+    others: frozenset[str] = frozenset()  # subjects that the table has too
 
 
 def new(listing, data) -> Begun:
@@ -28,7 +29,7 @@ def new(listing, data) -> Begun:
         data: Group `data` of a config.
     """
     scans = splits.assign(listing.records, data.fractions, seed=data.split_seed)
-    said, notices = _said(scans, data), listing.notices
+    said, notices = _said(scans, data, _others(listing)), listing.notices
     held = [r for r, word in zip(scans, said, strict=True) if word and r.split != "train"]
     if held:
         names = records.listed(records.names(held))
@@ -71,7 +72,7 @@ def again(made, listing, data, workdir) -> Begun:
         place, _, what = why.partition(": ")
         left_out.append(records.Problem(r.row, r.subject, place, what))
     said = np.array(made.words, np.int8)
-    return Begun(change.records, tuple(left_out), change.notices, said, made)
+    return Begun(change.records, tuple(left_out), change.notices, said, made, _others(listing))
 
 
 def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
@@ -86,7 +87,8 @@ def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
     Raises:
         ManifestError: Another word has changed, or a run is over that trained on who is dropped.
     """
-    said = _said(begun.scans, data)
+    left_out = {r.subject for r, _ in begun.made.left_out}
+    said = _said(begun.scans, data, {*left_out, *begun.others})
     names = np.array(records.names(begun.scans), object)
     fresh = names[(said != begun.said) & (said == people.DROP)]
     other = names[(said != begun.said) & (said != people.DROP)]
@@ -111,7 +113,8 @@ def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
 def changed(made, listing, data) -> provenance.Change:
     """What differs between a run and its table and files now; see `again`."""
     trained = np.array([r.split == "train" for r in made.records], bool)
-    dropped = trained & (_said(made.records, data) == people.DROP)
+    others = {*_others(listing), *(r.subject for r, _ in made.left_out)}
+    dropped = trained & (_said(made.records, data, others) == people.DROP)
     return provenance.changed(made, listing, dropped, verify=not data.features)
 
 
@@ -167,7 +170,16 @@ def _left_out(scans, failures):
         yield own[0], f"{p.place}: {p.what}"
 
 
-def _said(scans, data) -> np.ndarray:
+def _said(scans, data, others) -> np.ndarray:
     """A person's word about each scan: int8, see `people.verdicts`."""
-    keep, drop = (people.read(data[w], scans, f"data.{w}") for w in ("keep", "drop"))
+    keep, drop = (
+        people.read(data[word], scans, f"data.{word}", others) for word in ("keep", "drop")
+    )
     return people.verdicts(scans, keep, drop)
+
+
+def _others(listing) -> frozenset[str]:
+    """All subjects that a table names, whether it can be used or not."""
+    found = listing.records
+    named = {r.subject for r in found} | {f"{r.centre}/{r.subject}" for r in found}
+    return frozenset(named | {p.subject for p in listing.problems if p.subject})

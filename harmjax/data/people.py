@@ -10,7 +10,7 @@ from harmjax.data import records, sheet
 KEEP, OPEN, DROP = 1, 0, -1
 
 
-def read(path, scans, setting="data.drop"):
+def read(path, scans, setting="data.drop", others=()):
     """Returns the keys (see `records.key`) of the scans that a CSV names, a frozenset.
 
     Args:
@@ -20,6 +20,8 @@ def read(path, scans, setting="data.drop"):
             subject's scans. '' means that nobody decided.
         scans: records that the rows may name.
         setting: that names the file, for errors.
+        others: subjects that the manifest has too, whose scans are not used; rows may name them
+            and mean nothing.
 
     Raises:
         records.ManifestError: naming file, row and nearest names, for a subject or session that
@@ -43,6 +45,8 @@ def read(path, scans, setting="data.drop"):
         subject = cell.get(subject_at, "")
         session = cell.get(session_at, "").removeprefix("ses-")
         meant = known.get(subject, ())
+        if not meant and subject in others:
+            continue
         if not meant:
             hint = records.suggestion(subject, known)
             raise records.ManifestError(

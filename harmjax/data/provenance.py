@@ -236,12 +236,8 @@ def _ignored(made, listing, others):
         yield f"sex or age changed for {records.listed(others)}: the run keeps what it began with"
     known = {records.key(r) for r in made.records}
     known |= {records.key(r) for r, _ in made.left_out}
-    unknown = {(r.row, r.subject) for r, _ in made.left_out if not r.centre}
-    fresh = [
-        r
-        for r in listing.records
-        if records.key(r) not in known and (r.row, r.subject) not in unknown
-    ]
+    unknown = {r.subject for r, _ in made.left_out if not r.centre}
+    fresh = [r for r in listing.records if records.key(r) not in known and r.subject not in unknown]
     if fresh:
         names = records.listed(records.names(fresh))
         yield (
