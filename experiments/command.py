@@ -60,6 +60,8 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
             if code is None:
                 raise
             print(line, file=sys.stderr)
+            if isinstance(error, OSError):
+                _end_at_once(code)
             sys.exit(code)
 
     flags.mark_flags_as_required(list(required))
@@ -185,6 +187,13 @@ def _held(workdir):
                 f"{error.filename}); name another one"
             ) from error
         yield
+
+
+def _end_at_once(code) -> None:
+    """Ends the process without waiting for threads of libraries that still wait for the disk."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _ending(error, workdir) -> tuple[int | None, str]:

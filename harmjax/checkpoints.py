@@ -83,6 +83,7 @@ def _save(folder, name, items) -> None:
     # orbax takes no single array as a tree.
     asked = {item: ocp.args.StandardSave((tree,)) for item, tree in items.items()}
     try:
+        _try_folders(part, items)
         with _checkpointer() as checkpointer:
             checkpointer.save(part, ocp.args.Composite(**asked))
         _discard(path)
@@ -91,6 +92,17 @@ def _save(folder, name, items) -> None:
         for left in folder.glob(f"{name}.part*"):  # on a full disk, its space is needed
             workdirs.remove(left)
         raise OSError(*_reason(error), str(path)) from error
+
+
+def _try_folders(part, items) -> None:
+    """Raises OSError where the folders of a checkpoint cannot be made; leaves none.
+
+    Where that fails within orbax, its threads wait 300 s for them before a process can end.
+    """
+    for item in items:
+        (part / item / item).mkdir(parents=True)
+        (part / item / "file").write_bytes(b"")
+    workdirs.remove(part)
 
 
 def _reason(error):

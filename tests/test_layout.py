@@ -25,6 +25,7 @@ LAYERS = (
 ONLY_IN = {
     "flax": ("models",),
     "nibabel": ("data",),
+    "orbax": ("checkpoints",),
     "matplotlib": ("report",),
     "absl": (),
 }

@@ -162,7 +162,8 @@ def verify_revisit(
         extra = jnp.stack([counts.fp - reference.fp, counts.fn - reference.fn])
         allowed = travel.state.allowed
         before = jnp.minimum(jnp.stack([reference.fp, reference.fn]), allowed.shape[2] - 1)
-        accepted = ~jnp.any(extra > allowed[jnp.arange(2), tried, before])
+        is_harmful = jnp.any(extra > allowed[jnp.arange(2), tried, before])
+        accepted = ~is_harmful & jnp.isfinite(loss)
         state = travel.state._replace(reference=select(accepted, counts, reference))
         padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
         trail = types.Trail(
