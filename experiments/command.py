@@ -41,7 +41,7 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
     """
 
     def checked(argv):
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.FATAL)  # what fails is raised, and told in one line
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         _take_memory_in_huge_pages()

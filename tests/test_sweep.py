@@ -253,7 +253,7 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(patients, tmp_path, mo
     table = run(patients, tmp_path, hyper.sweep("train.learning_rate", [1e30, 0.1]))
     assert [bool(row["problem"]) for row in table.rows] == [True, False]
     said = sweep.summary(table, ("seed",), "loss", tmp_path)
-    assert "learning_rate=1e+30: the loss is not finite in cycle" in said
+    assert "learning_rate=1e+30: the loss or the updated model is not finite" in said
     assert "best by verification loss: train.learning_rate=0.1" in said
 
 

@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harmjax import workdirs
 from harmjax.data import nifti, records, sheet
 
 WRITTEN = (
@@ -92,12 +93,8 @@ def write(path, made: Made, problems=()):
             unknown = records.Record(p.row, p.subject, "", "", -1)
             rows.writerow(_cells(unknown, Source(), "", f"{p.place}: {p.what}"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(content.getvalue(), encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with workdirs.replacing(path) as file:
+        file.write(content.getvalue().encode())
     return path
 
 

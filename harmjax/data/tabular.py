@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmjax import workdirs
 from harmjax.data import ingest, manifest, provenance, records
 
 HEART_FEATURES = (
@@ -137,7 +138,8 @@ def apply(preparation, raw):
 
 def save(path, preparation):
     """Writes a preparation as an .npz file, for `restore`."""
-    np.savez(path, **preparation._asdict())
+    with workdirs.replacing(path) as file:
+        np.savez(file, **preparation._asdict())
 
 
 def restore(path):

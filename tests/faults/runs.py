@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,11 @@ from tests import conftest
 
 ROOT = pathlib.Path(__file__).parents[2]
 TABLES = ("decisions.csv", "harm.csv", "metrics.csv", "delivered.csv", "manifest.csv")
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 PHASES = ("delivery", "control", "warmup")
 
 
@@ -74,17 +78,13 @@ def start(case: Case, workdir, largest: int | None = None) -> subprocess.Popen:
         largest: Bytes that no file may exceed, as on a full disk.
     """
 
-    def limited():
-        if largest is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-
+    within = () if largest is None else (sys.executable, "-c", LIMITED, str(largest))
     return subprocess.Popen(
-        [*case.command, f"--workdir={workdir}"],
+        [*within, *case.command, f"--workdir={workdir}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limited,
     )
 
 

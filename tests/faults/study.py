@@ -7,6 +7,7 @@ def get_config(arg="verify_revisit"):
     """The config of the run under one policy; give it `data.manifest`."""
     config = conftest.patients_config("")
     config.policy.name = arg
+    config.model.hidden = (1024,)  # so that a checkpoint is larger than any table
     config.train.minimum_group = 2
     config.train.cycles = 12
     config.train.stops_per_call = 1

@@ -14,4 +14,5 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, policy, shares):
     if policy == "verify_revisit":
         model = runs.largest(case.whole / "checkpoints" / "final")
         row = runs.full(case, tmp_path / "full", model - 1)
-        assert (row.fault, row.left, row.code, row.same) == ("full at warmup_0000", "-", 0, True)
+        assert row.fault.startswith(("full at warmup_", "full at control_")), row
+        assert (row.left, row.code, row.same) == ("-", 0, True), row
