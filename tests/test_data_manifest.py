@@ -46,6 +46,40 @@ def test_separators_and_byte_order_marks(tmp_path, separator, encoding):
 
 
 @pytest.mark.parametrize(
+    "before,header,row",
+    [
+        ("sep=;\r\n", "Subject;Study;Group_bin;Path", "{};A;1;{}"),
+        ('"sep=;"\n', "Subject;Study;Group_bin;Path", "{};A;1;{}"),
+        ("\ufeff\ufeff", "Subject,Study,Group_bin,Path", "{},A,1,{}"),
+        ("", 'Subject;Study;Group_bin;Path;"Notes, b, c, d, e"', "{};A;1;{};x"),
+        ("", 'Subject\t"A, B, C\n D; E"\tStudy\tGroup_bin\tPath', "{}\t\tA\t1\t{}"),
+        ("", "Subject,Study,Group_bin,Path,Note", '{},A,1,{},"two\nlines, of text"'),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_as_spreadsheets_write_them(tmp_path, before, header, row, end):
+    path = tmp_path / "m.csv"
+    lines = (header, row.format("s1", "a"), row.format("s2", '"b,,;;,,;;\t\t\t\t\t"'))
+    path.write_bytes((before + "".join(line + end for line in lines)).encode())
+    used, problems = listing(path)
+    assert [(r.subject, r.centre, r.label) for r in used] == [("s1", "A", 1), ("s2", "A", 1)]
+    assert pathlib.Path(used[1].path).name == "b,,;;,,;;" and not problems
+
+
+@pytest.mark.parametrize(
+    "rows,words",
+    [
+        (('s1,"5 mm,A,1,a', "s2,,A,0,b"), "row 2: a quotation mark that nothing closes"),
+        (('s1,"left,A,1,a', 's2,right",A,0,b'), "row 2: between two quotation marks lie whole"),
+        (("s0,,A,1,c", 's1,"l,A,1,a', "s2,,A,1,b", 's3,r",A,0,d'), "row 3: between two quotation"),
+    ],
+)
+def test_a_quotation_mark_swallows_no_rows(tmp_path, rows, words):
+    with pytest.raises(records.ManifestError, match=words):
+        manifest.read(written(tmp_path, *rows, header="Subject,Note,Study,Group_bin,Path"))
+
+
+@pytest.mark.parametrize(
     "row,place,what",
     [
         ("s2,A,2,b.nii,,,,", "label", "'2' is no known group"),
@@ -94,6 +128,8 @@ def test_of_rows_that_contradict_each_other_none_is_used(tmp_path, row, place, w
         ("Subject,Site,Group,Diagnosis,Path", "'Group' and 'Diagnosis'.*data.columns.label"),
         ("Subject,Site,Centre,Group,Path", "'Site' and 'Centre'.*data.columns.centre"),
         ("Subject,Site,site,Group,Path", "'Site' and 'site'"),
+        ("Subject,Site,Group,Path,Group.1", "'Group' and 'Group.1'.*data.columns.label"),
+        ("Subject,Study,Group_bin,Path,Group_bin.2", "'Group_bin' and 'Group_bin.2'"),
         ("Subject,Site,Group,Path,sex,Gender", "'sex' and 'Gender'.*data.columns.sex"),
         ("Subject,participant_id,Site,Group,Path", "participant_id.*'Path'|participant_id.*"),
     ],
