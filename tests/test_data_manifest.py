@@ -45,6 +45,9 @@ def test_separators_and_byte_order_marks(tmp_path, separator, encoding):
     assert (used[0].centre, used[0].label, problems) == ("Zürich", 0, ())
 
 
+NAMELESS = ("NA", "NaN", "None", "#N/A", "#REF!", "#DIV/0!", "-", "?", "1.23457E+11", "1E+06")
+
+
 @pytest.mark.parametrize(
     "before,header,row",
     [
@@ -88,6 +91,10 @@ def test_a_quotation_mark_swallows_no_rows(tmp_path, rows, words):
         ("s2,,1,b.nii,,,,", "centre", "empty"),
         (",A,1,b.nii,,,,", "subject", "empty"),
         ("a;b,A,1,b.nii,,,,", "subject", "semicolon"),
+        *((f"s2,{word},1,b.nii,,,,", "centre", "names no centre") for word in NAMELESS),
+        *((f"{word},A,1,b.nii,,,,", "subject", "names no subject") for word in NAMELESS),
+        *((f"s2,A,{word},b.nii,,,,", "label", "empty") for word in ("#N/A", "NaN", ".")),
+        ("s2,A,1,NaN,,,,", "path", "empty"),
         ("s2,A,1,,,,,", "path", "empty"),
         ("s2,A,1,b.nii,,,,holdout", "split", "'holdout': expected train, verification or test"),
         ("s2,A,1", "row", "3 cells under 8 column names"),
@@ -182,6 +189,36 @@ def test_spellings_of_one_centre(tmp_path):
         "bern nord",
     ]
     assert "'Bern Nord' and 'bern nord' are taken as different" in found.notices[2]
+
+
+@pytest.mark.parametrize(
+    "centres,subjects,sessions,told",
+    [
+        ("1 1.0 01 10", "a b c d", "", "centres '01' and '1' and '1.0' are"),
+        ("UM_1 UM-1 UM_11 UM_1_1", "a b c d", "", "centres 'UM-1' and 'UM_1' are"),
+        ("A A A B", "sub-01 1 011 01", "", "subjects '1' and 'sub-01' are"),
+        ("A A A A", "S-1 s_1 s11 s1.1", "", "subjects 'S-1' and 's_1' are"),
+        ("A A A A", "a a a b", "1 ses-01 11 1", "sessions '1' and 'ses-01' are"),
+        ("A A B B", "5E12 512 e12 512", "", None),
+    ],
+)
+def test_names_that_may_be_one_are_told(tmp_path, centres, subjects, sessions, told):
+    cells = centres.split(), subjects.split(), (sessions or ". . . .").split(), "wxyz"
+    rows = [f"{subject},{at},1,{file},{s}" for at, subject, s, file in zip(*cells, strict=True)]
+    found = manifest.read(written(tmp_path, *rows, header="Subject,Study,Group_bin,Path,Session"))
+    assert len(found.records) == 4 and not found.problems
+    assert [r.session for r in found.records] == (sessions.split() or [""] * 4)
+    notices = [n for n in found.notices if "taken as different;" in n]
+    assert len(notices) == (told is not None) and all(f"the {told}" in n for n in notices)
+
+
+def test_a_label_may_be_a_sign_or_have_a_decimal(tmp_path):
+    rows = ("a;A;+;a", "b;A;-;b", "c;A;NA;c")
+    path = written(tmp_path, *rows, header="Subject;Study;Group;Path")
+    used, (problem,) = listing(path, columns={"positive": "+", "negative": "-"})
+    assert ([r.label for r in used], problem.what[:5]) == ([1, 0], "empty")
+    path = written(tmp_path, "a;A;1,0;a", "b;A;0.0;b", header="Subject;Study;Group;Path")
+    assert [r.label for r in listing(path)[0]] == [1, 0]
 
 
 @pytest.mark.parametrize(

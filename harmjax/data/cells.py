@@ -17,7 +17,9 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 SEX_WORDS = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"}
-UNKNOWN = frozenset({"", "n/a", "na", "nan", "?", "none", "null"})
+UNKNOWN = frozenset({"", "n/a", "na", "nan", "?", "none", "null", "<na>", "#n/a", "#nv", "."})
+# A formula's error; a long number as a spreadsheet shows it, which several people may have.
+NO_NAME = re.compile(r"#[A-Z0/]+[!?]|\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 THRESHOLD = re.compile(r"\s*([<>]=?)\s*(-?\d+(?:\.\d+)?)\s*")
 COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -83,8 +85,8 @@ def _words(value):
 
 
 def _word(value):
-    """A label as it is compared: NFC, without case, '1.0' like '1'."""
-    return re.sub(r"\.0+$", "", records.tidy(str(value)).casefold())
+    """A label as it is compared: NFC, without case, '1.0' and '1,0' like '1'."""
+    return re.sub(r"[.,]0+$", "", records.tidy(str(value)).casefold())
 
 
 def record(line, row, columns, meaning, labelled=True):
@@ -103,16 +105,15 @@ def record(line, row, columns, meaning, labelled=True):
     if row.get("left_out"):
         raise Defect("left_out", row["left_out"])
     subject = _name("subject", row["subject"])
-    centre = records.tidy(row.get("centre", ""))
+    centre = _known(row.get("centre", ""))
     if labelled:
-        _name("centre", centre)
+        _name("centre", row["centre"])
     age, sex = _age(row.get("age", "")), row.get("sex", "")
     sex = "" if sex.casefold() in UNKNOWN else SEX_WORDS.get(sex.casefold(), sex)
-    session = records.tidy(row.get("session", ""))
     found = records.Record(
         row=line,
         subject=subject,
-        session="" if session.casefold() == "n/a" else session,
+        session=_known(row.get("session", "")),
         centre=centre,
         label=_label(row.get("label", ""), meaning, labelled),
         split=_split(row.get("split", "")) if labelled else "",
@@ -127,9 +128,12 @@ def record(line, row, columns, meaning, labelled=True):
 def _label(cell, meaning, labelled):
     if not labelled:
         return -1
-    if cell.casefold() in UNKNOWN - {"none"}:
-        raise Defect("label", "empty: fill in the diagnosis, or delete the row")
-    return meaning(cell)
+    try:
+        return meaning(cell)
+    except Defect:
+        if cell.casefold() not in UNKNOWN - {"none"}:
+            raise
+    raise Defect("label", "empty: fill in the diagnosis, or delete the row")
 
 
 def _split(cell):
@@ -149,10 +153,18 @@ def _age(cell):
     return years if 0 <= years <= 130 else None
 
 
+def _known(cell):
+    """A name in one spelling, '' where the cell says that it is unknown."""
+    name = records.tidy(cell)
+    return "" if name.casefold() in UNKNOWN else name
+
+
 def _name(place, cell):
     name = records.tidy(cell)
-    if name.casefold() in ("", "n/a"):
+    if not name:
         raise Defect(place, f"empty: name the {place}, or delete the row")
+    if not (_known(cell) and any(map(str.isalnum, name))) or NO_NAME.fullmatch(name):
+        raise Defect(place, f"{cell!r} names no {place}: write its name, or delete the row")
     if ";" in name or not name.isprintable():
         raise Defect(place, f"{cell!r} holds a semicolon or an unprintable character: rename it")
     return name
@@ -187,7 +199,7 @@ def location(folder, cell):
 
     '..' stays in it, because after a linked folder it means what the operating system makes of it.
     """
-    if cell.casefold() in ("", "n/a"):
+    if cell.casefold() in UNKNOWN - {"."}:
         raise Defect("path", "empty: name the scan's file, or delete the row")
     if "\0" in cell:
         raise Defect("path", f"{cell!r} is no file name: correct it")

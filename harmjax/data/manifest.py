@@ -8,6 +8,7 @@ per person or per person and session.
 import collections
 import os
 import pathlib
+import re
 import unicodedata
 from typing import NamedTuple
 
@@ -230,16 +231,30 @@ def _unread(cells):
         yield f"{len(some)} cells of {place} are taken as unknown: {records.listed(some)}"
 
 
+def _spellings(what, named):
+    """Names that may be one: equal within their scope but for spelling; (name, scope) pairs."""
+    alike = collections.defaultdict(set)
+    for name, scope in named:
+        alike[scope, _plain(name)].add(name)
+    several = sorted({tuple(sorted(names)) for names in alike.values() if len(names) > 1})
+    if several:
+        told = records.listed((" and ".join(map(repr, names)) for names in several), 12)
+        yield f"the {what} {told} are taken as different; correct them if they are one"
+
+
+def _plain(name):
+    """What two spellings of a name share: no case, accents, signs, 'sub-', lost zeros or '.0'."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    plain = re.sub(r"^(sub|ses)-|\.0+$", "", plain)
+    parts = (part.lstrip("0") or "0" for part in re.findall(r"\d+|[^\W\d_]+", plain))
+    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(parts))
+
+
 def _names(found):
     """What is suspicious about the names of centres and subjects."""
-    centres = collections.defaultdict(set)
-    for r in found:
-        plain = unicodedata.normalize("NFKD", r.centre).casefold()
-        centres["".join(c for c in plain if c.isalnum())].add(r.centre)
-    for several in centres.values():
-        if len(several) > 1:
-            names = " and ".join(map(repr, sorted(several)))
-            yield f"the centres {names} are taken as different; correct them if they are one"
+    yield from _spellings("centres", ((r.centre, ()) for r in found))
+    yield from _spellings("subjects", ((r.subject, r.scope) for r in found))
+    yield from _spellings("sessions", ((r.session, records.person(r)) for r in found))
     scopes = collections.defaultdict(set)
     for r in found:
         scopes[r.subject].add(r.scope)
