@@ -430,6 +430,50 @@ def test_a_table_of_sessions_may_contradict(tmp_path):
     assert "says group='PD' of session 'b', participants.tsv says 'group=HC'" in problem.what
 
 
+@pytest.mark.parametrize(
+    "table,words",
+    [
+        ("session_id\tdiagnosis\nses-a\tHC\nses-b\tPD\n", "says diagnosis='PD' of session 'b'"),
+        ("Session_ID\tGroup\na\tHC\nb\tPD\n", "says Group='PD' of session 'b'"),
+        ("session_id\tgroup\nses-b\tMSA\n", "says group='MSA' of session 'b'"),
+        ("group\tsession_id\tx\nHC\tses-b\n", "2 cells under 3 column names"),
+        ("session_id\tgroup\nses-b\tHC\xe9\n", "not UTF-8"),
+        ("session_id\tdiagnosis\tgroup\nses-b\tstable\tn/a\n", None),
+        ("session_id\tgroup\n", None),
+        ("visit\tgroup\nb\tPD\n", None),
+    ],
+)
+def test_a_table_of_sessions_in_other_words(tmp_path, table, words):
+    bids_folder(tmp_path, *(f"sub-01/ses-{s}/anat/sub-01_ses-{s}_T1w.nii" for s in "ab"))
+    bids_folder(tmp_path, "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii")
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_bytes(table.encode("latin-1"))
+    rows = ("sub-01 A HC", "sub-02 A PD")
+    path = participants(tmp_path, *rows, header="Participant_ID\tsite\tgroup")
+    used, problems = listing(path)
+    assert ("sub-02", "a", 1) in [(r.subject, r.session, r.label) for r in used]
+    assert ("sub-01", "b") in [(r.subject, r.session) for r in used] if words is None else problems
+    assert all(words in p.what and p.subject == "sub-01" for p in problems)
+
+
+def test_a_scan_in_the_folder_of_another_session(tmp_path):
+    names = ("01/ses-b/anat/sub-01_ses-a", "02/ses-a/anat/sub-02", "02/ses-b/anat/sub-02_ses-b")
+    bids_folder(tmp_path, *(f"sub-{name}_T1w.nii" for name in names))
+    rows = ("sub-01 a A HC", "sub-02 a A PD", "sub-02 b A HC")
+    used, (problem,) = listing(participants(tmp_path, *rows))
+    assert [(r.subject, r.session, r.label) for r in used] == [
+        ("sub-02", "a", 1),
+        ("sub-02", "b", 0),
+    ]
+    assert (problem.row, "'a' in the folder of session 'b'" in problem.what) == (2, True)
+
+
+def test_a_short_row_of_a_bids_table_is_a_problem(tmp_path):
+    bids_folder(tmp_path, "sub-01/anat/sub-01_T1w.nii")
+    path = participants(tmp_path, "A HC sub-01", "A", header="site\tgroup\tparticipant_id")
+    used, (problem,) = listing(path)
+    assert (len(used), problem.row, problem.place) == (1, 3, "row")
+
+
 def test_derivatives_in_two_spaces_are_not_chosen_by_name(tmp_path):
     names = [f"sub-01{space}_desc-preproc_T1w.nii.gz" for space in ("", "_space-MNI")]
     bids_folder(tmp_path, *(f"sub-01/anat/{name}" for name in names))

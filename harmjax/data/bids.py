@@ -8,6 +8,9 @@ from harmjax.data import cells, records, sheet
 
 ENTITIES = ("space", "res", "acq", "ce", "rec", "run", "desc")
 ABSENT = "none"  # asks for files without an entity
+NAMED, INSIDE = re.compile(r"_ses-([^_/]+)_[^/]*$"), re.compile(r"/ses-([^/]+)/anat/[^/]*$")
+# Of a sessions.tsv, beside the column that participants.tsv has it in.
+LABELS = ("group_bin", "label", "group", "diagnosis")
 
 
 def scans(folder, rows, entities=None, *, label=None):
@@ -79,22 +82,34 @@ def _bare(session):
 
 
 def _session(path):
-    match = re.search(r"_ses-([^_]+)_[^/]*$", str(path))
+    """The session that a file's name says, or else its folder."""
+    match = NAMED.search(str(path)) or INSIDE.search(str(path))
     return match[1] if match else ""
+
+
+def _misplaced(file):
+    """What is wrong with a file's place, or ''."""
+    named, inside = NAMED.search(str(file)), INSIDE.search(str(file))
+    if not (named and inside) or named[1] == inside[1]:
+        return ""
+    return f"session {named[1]!r} in the folder of session {inside[1]!r}: rename or move the file"
 
 
 def _files(folder, name, row, wanted):
     """Returns ({session: file}, problems): the one T1w file of each session."""
     sub = glob.escape(name)
-    several = collections.defaultdict(list)
+    several, chosen, problems = collections.defaultdict(list), {}, []
     for pattern in (f"{sub}/anat/{sub}_*T1w.nii*", f"{sub}/ses-*/anat/{sub}_*T1w.nii*"):
         for file in sorted(folder.glob(pattern)):
-            if re.search(r"_T1w\.nii(\.gz)?$", file.name):
-                several[_session(file)].append(file)
-    chosen, problems = {}, []
+            if not re.search(r"_T1w\.nii(\.gz)?$", file.name):
+                continue
+            several[_session(file)].append(file)
     for session, files in several.items():
         left = [file for file in files if _is_wanted(file, wanted)]
-        if len(left) == 1:
+        wrong = next(((file, what) for file in left if (what := _misplaced(file))), None)
+        if wrong:
+            problems.append(records.Problem(row.row, row.subject, str(wrong[0]), wrong[1]))
+        elif len(left) == 1:
             chosen[session] = left[0]
         else:
             what = _choice([file.name for file in left or files], bool(left))
@@ -161,21 +176,36 @@ def _contradiction(folder, name, row, session, column, meaning):
     path = folder / name / f"{name}_sessions.tsv"
     if not session or not path.is_file():
         return []
-    header, lines = sheet.read(path)
-    if "session_id" not in header or column not in header:
+    try:
+        header, lines = sheet.read(path, "the sessions", fewest=0)
+    except records.ManifestError as error:
+        return [records.Problem(row.row, row.subject, "label", str(error))]
+    lowered = [word.casefold() for word in header]
+    if "session_id" not in lowered:
         return []
-    at, of = header.index(column), header.index("session_id")
+    of, own = lowered.index("session_id"), column.casefold()
+    said = [at for at, word in enumerate(lowered) if word == own or word in LABELS]
     for line, row_cells in lines:
-        if len(row_cells) == len(header) and _bare(row_cells[of].strip()) == session:
+        if len(row_cells) <= of or _bare(row_cells[of].strip()) != session:
+            continue
+        for at in said if len(row_cells) == len(header) else ():
             cell = row_cells[at].strip()
-            try:
-                same = cell.casefold() in cells.UNKNOWN or meaning(cell) == row.label
-            except cells.Defect:
-                same = False
-            if not same:
+            if _contradicts(cell, row.label, meaning, lowered[at] == own):
                 what = (
-                    f"row {line} of {path} says {column}={cell!r} of session {session!r}, "
+                    f"row {line} of {path} says {header[at]}={cell!r} of session {session!r}, "
                     f"participants.tsv says {row.label_from!r}: give each session a row there"
                 )
                 return [records.Problem(row.row, row.subject, "label", what)]
+        if len(row_cells) != len(header):
+            what = f"row {line} of {path}: {len(row_cells)} cells under {len(header)} column names"
+            what += ": add or remove separators"
+            return [records.Problem(row.row, row.subject, "label", what)]
     return []
+
+
+def _contradicts(cell, label, meaning, is_own):
+    """Whether a cell says another diagnosis; words of another column may mean something else."""
+    try:
+        return meaning(cell) != label
+    except cells.Defect:
+        return is_own and cell.casefold() not in cells.UNKNOWN

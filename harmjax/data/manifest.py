@@ -107,16 +107,17 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
         label = (chosen.get("label"), meaning) if labelled else None
         found, unclear = bids.scans(path.parent, found, entities, label=label)
         problems += unclear
-        problems += bids.unlisted(path.parent, {row[place["subject"]] for _, row in rows if row})
+        at = place["subject"]
+        problems += bids.unlisted(path.parent, {row[at] for _, row in rows if at < len(row)})
     found, contradicted = _unique(found)
     notices = [*_chosen(chosen, found, labelled), *_unread(unread), *_names(found)]
     return Listing(tuple(found), tuple(sorted(problems + contradicted)), tuple(notices))
 
 
 def _is_bids(path, header, columns, features):
-    if "participant_id" not in header or "subject" in columns:
-        return False
     lowered = [name.casefold() for name in header]
+    if "participant_id" not in lowered or "subject" in columns:
+        return False
     for words in () if features else (CSV_COLUMNS["path"], CSV_COLUMNS["subject"]):
         for word in set(words) & set(lowered):
             raise records.ManifestError(

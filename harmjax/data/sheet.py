@@ -10,12 +10,13 @@ from harmjax.data import records
 SEPARATOR = re.compile(r'"?sep=([;,\t])"?[;,\t]*(?=[\r\n])')
 
 
-def read(path, setting="data.manifest"):
+def read(path, setting="data.manifest", fewest=1):
     """Returns (header, [(line, cells), ...]) of a CSV or TSV file; empty lines are skipped.
 
     Args:
         path: a `pathlib.Path`.
         setting: what names the file, for the error.
+        fewest: rows that it must have.
 
     Raises:
         records.ManifestError: naming the file and the remedy.
@@ -50,7 +51,7 @@ def read(path, setting="data.manifest"):
             what, remedy = "a quotation mark that nothing closes", "close it or take it out"
         raise records.ManifestError(f"{path}: row {line}: {what}; {remedy}") from None
     rows = rows[1:] if told else rows
-    if len(rows) < 2:
+    if len(rows) < 1 + fewest:
         raise records.ManifestError(f"{path}: no rows under a header; expected one per scan")
     header = [cell.strip() for cell in rows[0][1]]
     for name in header:
