@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import preparation, programs, runs
-from harmjax.data import checks, manifest, nifti, tabular
+from harmjax.data import bids, checks, manifest, nifti, tabular
 
 HEADER = ("subject", "session", "centre", "path", "probability", "logit", "run_split")
 LEFT_OUT = ("row", "subject", "place", "problem")
@@ -57,11 +57,11 @@ def predict(run, scans) -> Prediction:
         learner, model = runs.model(run, config, images[:1])
         logits = programs.logits(learner, config.train.verification_batch)(model, images)
         probability = 1 / (1 + np.exp(-logits.astype(float)))
-        known = _known(made)
+        known, people = _known(made)
         for r, digest, p, z in zip(
             cohort.records, cohort.digests, probability, logits, strict=True
         ):
-            used = known.get(nifti.image_digest(digest)) or known.get(_person(r), "")
+            used = known.get(nifti.image_digest(digest)) or _split(people, r)
             rows.append([r.subject, r.session, r.centre, r.path, float(p), float(z), used])
     trained = sum(row[-1] == "train" for row in rows)
     if trained:
@@ -71,18 +71,25 @@ def predict(run, scans) -> Prediction:
     return Prediction(rows, [list(p) for p in sorted((*listing.problems, *failures))], notices)
 
 
-def _known(made) -> dict:
-    """{content, or (scope, subject): the split that the run used it for}.
+def _known(made) -> tuple[dict, dict]:
+    """What the run used an image for, and a person: {content: split}, {subject: {scope: split}}.
 
-    The scope may be missing where only one person has that subject id.
+    A subject is known with and without 'sub-', where that is not another's name.
     """
-    known, people = {}, {}
+    contents, people = {}, {}
     for r, of in zip(made.records, made.sources, strict=True):
-        known[nifti.image_digest(of.digest)] = known[_person(r)] = r.split
-        people.setdefault(r.subject, set()).add((r.scope, r.split))
-    alone = {subject: own for subject, own in people.items() if len(own) == 1}
-    return {("", subject): split for subject, ((_, split),) in alone.items()} | known
+        contents[nifti.image_digest(of.digest)] = r.split
+        people.setdefault(r.subject, {})[r.scope] = r.split
+    for subject, own in list(people.items()):
+        bare = subject.removeprefix("sub-")
+        for name in (bare, bids.prefixed(bare)):
+            people.setdefault(name, own)
+    return contents, people
 
 
-def _person(r) -> tuple[str, str]:
-    return r.scope, r.subject
+def _split(people, r) -> str:
+    """The split of a new scan's person, '' where the run has not seen them."""
+    own = people.get(r.subject, {})
+    if r.scope in own or "" in own:  # ids without a scope are the same person's everywhere
+        return own.get(r.scope, own.get("", ""))
+    return next(iter(own.values())) if len(own) == 1 and not r.scope else ""

@@ -248,6 +248,26 @@ def test_scans_to_be_diagnosed_need_no_label(tmp_path):
     assert [r.label for r in used] == [-1, -1, -1] and not problems
 
 
+@pytest.mark.parametrize(
+    "cells,columns,centre",
+    [
+        ("Path=p", {"label": "num", "positive": ">0", "age": "years", "session": "Visit"}, ""),
+        ("Path=p group=HC label=PD sex=F gender=M Split=1", {}, ""),
+        ("Path=p Site=A Centre=B", {}, ""),
+        ("Path=p Site=A Centre=B", {"centre": "Hospital"}, ""),
+        ("Path=p Site=A Centre=B", {"centre": "Centre"}, "B"),
+        ("Path=p Study=A Site=B", {}, "A"),
+    ],
+)
+def test_columns_that_a_diagnosis_does_not_need(tmp_path, cells, columns, centre):
+    header, row = zip(*(cell.split("=") for cell in f"Subject=s {cells}".split()), strict=True)
+    path = written(tmp_path, ",".join(row), header=",".join(header))
+    (record,), problems = listing(path, columns=columns, labelled=False)
+    assert (record.centre, record.label, problems) == (centre, -1, ())
+    with pytest.raises(records.ManifestError):
+        manifest.read(path, columns=columns)
+
+
 @pytest.mark.parametrize("words", [("AD", "MCI"), "('AD','MCI')", "['ad', 'mci']", "(AD, MCI)"])
 def test_several_words_for_disease(tmp_path, words):
     rows = ("a,A,AD,a", "b,A,MCI,b", "c,A,CN,c")

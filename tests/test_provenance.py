@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from harmjax import defaults, preparation
+from harmjax import defaults, prediction, preparation
 from harmjax.data import nifti, provenance, records
 from tests import conftest
 
@@ -244,6 +244,31 @@ def test_held_out_scans_are_those_of_the_run(begun):
             )
     for (one, members), (two, others) in zip(found.groups, study.groups["test"], strict=True):
         assert one == two and np.array_equal(members, others)
+
+
+@pytest.mark.parametrize(
+    "used,new,split",
+    [
+        (("", "01"), ("A", "01"), "train"),
+        (("", "01"), ("", "sub-01"), "train"),
+        (("A", "sub-01"), ("", "01"), "train"),
+        (("A", "01"), ("A", "sub-01"), "train"),
+        (("A", "01"), ("B", "01"), ""),
+        (("A", "01"), ("", "001"), ""),
+        (("A", "07"), ("B", "07"), "test"),
+        (("A", "07"), ("", "07"), ""),
+        (("A", "x"), ("A", "sub-x"), "verification"),
+    ],
+)
+def test_a_person_is_known_again_from_another_table(used, new, split):
+    def record(scope, subject, split):
+        return records.Record(2, subject, "", "A", 0, split, scope=scope)
+
+    others = (record("B", "07", "test"), record("A", "sub-x", "verification"))
+    mine = record(*used, "train")
+    known = provenance.Made((mine, *others), (provenance.Source("d"),) * 3, (0,) * 3, ())
+    _, people = prediction._known(known)
+    assert prediction._split(people, record(*new, "test")) == split
 
 
 def test_a_manifest_of_another_version_is_refused_in_words(tmp_path):

@@ -33,6 +33,7 @@ EXACT = {
     **{"session": "Session", "sex": "Sex", "age": "Age", "split": "Split"},
 }
 OPTIONAL = ("session", "sex", "age", "split", "left_out")
+UNASKED = ("label", "sex", "age", "split")  # of scans to be diagnosed
 NO_COLUMN = "none"  # what a setting says of a column that shall not be read
 CLASSES = ("control", "patient")
 
@@ -58,7 +59,7 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
             'negative', each a word or several, or 'positive' as a threshold such as '>0'.
         features: feature columns of tabular data, in order; then no path is needed.
         labelled: whether centre and label are needed; without them, for scans to be diagnosed,
-            centre is '' and label -1 where the manifest has none.
+            centre is '' where the manifest has none or several, and nothing else is asked for.
         entities: of BIDS file names, see `bids.scans`.
 
     Raises:
@@ -136,13 +137,20 @@ def _places(path, header, columns, features, is_bids, labelled):
             known = (*layout, "positive", "negative")
             hint = records.suggestion(name, known)
             raise records.ManifestError(f"data.columns.{name}: known are {', '.join(known)}{hint}")
-        if not (name in OPTIONAL and word == NO_COLUMN and word not in header):
+        spared = name in OPTIONAL and word == NO_COLUMN
+        spared = spared or not labelled and name not in ("subject", "path")
+        if word in header or not spared:
             place[name] = _place(path, header, word, f"data.columns.{name}")
     for name, words in layout.items():
-        if name not in columns:
+        if name not in columns and (labelled or name not in UNASKED):
             exact = (EXACT[name],) if name in EXACT and words else ()
             setting = f"data.columns.{name}"
-            match = sheet.column(path, header, words, f"the {name}", setting, exact)
+            try:
+                match = sheet.column(path, header, words, f"the {name}", setting, exact)
+            except records.ManifestError:
+                if labelled or name != "centre":
+                    raise
+                match = None
             place |= {} if match is None else {name: match}
     needed = ["subject", "centre", "label"] if labelled else ["subject"]
     needed += [] if is_bids or features else ["path"]
