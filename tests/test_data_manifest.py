@@ -1,6 +1,7 @@
 """Reading manifests of both layouts: what is used, what is left out, and which words explain it."""
 
 import math
+import os
 import pathlib
 import tempfile
 
@@ -362,6 +363,41 @@ def test_features_need_no_path_and_may_be_missing(tmp_path):
         manifest.read(path, features=("f12",))
 
 
+@pytest.mark.parametrize(
+    "others,value", [(("987", "5.5"), None), (("987", "0,5"), 1.234), (("12,34", "x"), 1.234)]
+)
+def test_a_comma_that_may_separate_thousands_is_not_guessed(tmp_path, others, value):
+    rows = ("a;A;1;1,234", *(f"b{i};A;0;{cell}" for i, cell in enumerate(others)))
+    path = written(tmp_path, *rows, header="Subject;Study;Group_bin;weight")
+    used, problems = listing(path, features=("weight",))
+    if value is None:
+        assert (problems[0].subject, problems[0].place) == ("a", "weight")
+        assert "'1,234' may be 1.234 or 1234" in problems[0].what
+    else:
+        assert used[0].features == (value,)
+
+
+def test_rows_say_the_same_in_other_spellings(tmp_path):
+    rows = ("a,A,1,a.nii", "a,A,1.0,./a.nii", "b,Zu\u0308rich,0,b.nii", "b,Z\u00fcrich,HC,b.nii")
+    used, problems = listing(written(tmp_path, *rows, header="Subject,Study,Group_bin,Path"))
+    assert [r.row for r in used] == [2, 4]
+    assert [p.what for p in problems] == [f"says the same as row {r}: delete one" for r in (2, 4)]
+
+
+def test_names_of_other_bytes_are_problems_that_can_be_written(tmp_path):
+    odd = [os.fsdecode(name) for name in (b"sub-Jos\xe9/x", b"sub-01/anat/sub-01_acq-\xe9_T1w.nii")]
+    bids_folder(tmp_path, *odd, "sub-02/anat/sub-02_T1w.nii")
+    path = participants(tmp_path, "01 A HC", "02 A PD", header="participant_id\tsite\tgroup")
+    used, problems = listing(path)
+    assert [r.subject for r in used] == ["02"]
+    assert [p.subject for p in problems] == [r"sub-Jos\xe9", "01"]
+    assert all("".join(map(str, p)).encode() for p in problems)
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    folder.mkdir()
+    with pytest.raises(records.ManifestError, match=r"\\xe9.*not UTF-8; rename"):
+        manifest.read(written(folder, "s,A,1,a.nii,,,,"))
+
+
 def bids_folder(folder, *files):
     for file in files:
         path = folder / file
@@ -575,7 +611,9 @@ def test_a_persons_word(tmp_path):
     keep = people.read(path, SCANS)
     assert keep == {("", "ann", "1"), ("", "ann", "2")}
     drop = people.read(written(tmp_path, "bob,", "ann,2", header="Subject,Session"), SCANS)
-    named = people.read(written(tmp_path, "bob", "ann_ses-2", header="Subject"), SCANS)
+    named = people.read(
+        written(tmp_path, "bob,n/a", "ann_ses-2,NA", header="Subject,Session"), SCANS
+    )
     assert named == drop
     assert people.verdicts(SCANS, drop=drop).tolist() == [0, -1, -1]
     assert people.verdicts(SCANS, keep=keep).tolist() == [1, 1, 0]

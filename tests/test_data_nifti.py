@@ -303,6 +303,11 @@ def test_another_kind_of_file_is_named_as_what_it_is(tmp_path, name):
         nifti.read(tmp_path / name, SHAPE, AFFINE)
 
 
+def test_a_path_of_windows_is_named(tmp_path):
+    with pytest.raises(ValueError, match="a path of Windows, .* with '/'"):
+        nifti.read(tmp_path / "C:\\scans\\a.nii", SHAPE, AFFINE)
+
+
 @pytest.mark.parametrize(
     "target,words",
     [

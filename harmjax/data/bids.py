@@ -57,7 +57,10 @@ def unlisted(folder, listed):
     """Returns a problem for each `sub-*` folder that participants.tsv does not list."""
     known = {prefixed(subject.strip()) for subject in listed}
     return [
-        records.Problem(0, sub.name, str(sub), "not in participants.tsv: add a row for it")
+        records.Problem(
+            *(0, records.shown(sub.name), records.shown(sub)),
+            "not in participants.tsv: add a row for it",
+        )
         for sub in sorted(folder.glob("sub-*"))
         if sub.is_dir() and sub.name not in known
     ]
@@ -88,7 +91,9 @@ def _session(path):
 
 
 def _misplaced(file):
-    """What is wrong with a file's place, or ''."""
+    """What is wrong with a file's name or place, or ''."""
+    if records.shown(file) != str(file):
+        return "a name that is not UTF-8: rename the file"
     named, inside = NAMED.search(str(file)), INSIDE.search(str(file))
     if not (named and inside) or named[1] == inside[1]:
         return ""
@@ -108,12 +113,14 @@ def _files(folder, name, row, wanted):
         left = [file for file in files if _is_wanted(file, wanted)]
         wrong = next(((file, what) for file in left if (what := _misplaced(file))), None)
         if wrong:
-            problems.append(records.Problem(row.row, row.subject, str(wrong[0]), wrong[1]))
+            place = records.shown(wrong[0])
+            problems.append(records.Problem(row.row, row.subject, place, wrong[1]))
         elif len(left) == 1:
             chosen[session] = left[0]
         else:
-            what = _choice([file.name for file in left or files], bool(left))
-            problems.append(records.Problem(row.row, row.subject, str(files[0]), what))
+            what = _choice([records.shown(file.name) for file in left or files], bool(left))
+            place = records.shown(files[0])
+            problems.append(records.Problem(row.row, row.subject, place, what))
     return chosen, problems
 
 

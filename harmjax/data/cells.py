@@ -21,6 +21,7 @@ UNKNOWN = frozenset({"", "n/a", "na", "nan", "?", "none", "null", "<na>", "#n/a"
 # A formula's error; a long number as a spreadsheet shows it, which several people may have.
 NO_NAME = re.compile(r"#[A-Z0/]+[!?]|\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 THRESHOLD = re.compile(r"\s*([<>]=?)\s*(-?\d+(?:\.\d+)?)\s*")
 COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
@@ -184,11 +185,30 @@ def _float(cell):
     return float(text.replace(",", ".")) if NUMBER.fullmatch(text) else math.nan
 
 
-def features(row, names, places):
-    """Returns the feature values of a row's cells, in the order of `names`; NaN where missing."""
+def has_decimal_commas(rows, places):
+    """Returns whether some cell of the columns holds a comma that can only be a decimal one.
+
+    Args:
+        rows: of cells.
+        places: of the columns.
+    """
+    some = (row[at].strip() for row in rows for at in places if at < len(row))
+    return any("," in c and NUMBER.fullmatch(c) and not THOUSANDS.fullmatch(c) for c in some)
+
+
+def features(row, names, places, decimal_commas=True):
+    """Returns the feature values of a row's cells, in the order of `names`; NaN where missing.
+
+    Without `decimal_commas`, '1,234' is a defect: it may be a thousand or one and a bit.
+    """
     values = []
     for name, at in zip(names, places, strict=True):
         cell = row[at].strip()
+        if not decimal_commas and THOUSANDS.fullmatch(cell):
+            what = (
+                f"{cell!r} may be {cell.replace(',', '.')} or {cell.replace(',', '')}: write that"
+            )
+            raise Defect(name, what)
         known = cell.casefold() not in UNKNOWN
         values.append(number(name, cell, "a number, or empty if unknown") if known else math.nan)
     return tuple(values)

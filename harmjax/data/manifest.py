@@ -74,12 +74,15 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
     (['a'], "'sick' is no known group: set data.columns.positive and .negative to your words")
     """
     path = pathlib.Path(path).expanduser().absolute()
+    if records.shown(path) != str(path):
+        raise records.ManifestError(f"{records.shown(path)}: a name that is not UTF-8; rename it")
     header, rows = sheet.read(path)
     columns = dict(columns or {})
     meaning = cells.meaning(columns.pop("positive", None), columns.pop("negative", None))
     is_bids = _is_bids(path, header, columns, features)
     place = _places(path, header, columns, tuple(features), is_bids, labelled)
     feature_places = [_place(path, header, name, "feature") for name in features]
+    commas = cells.has_decimal_commas((row for _, row in rows), feature_places)
     chosen = {name: header[at] for name, at in place.items()}
     found, problems, unread = [], [], []
     for line, row in rows:
@@ -93,7 +96,7 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
             one = cells.record(line, named, chosen, meaning, labelled)
             record = one.record
             if features:
-                values = cells.features(row, features, feature_places)
+                values = cells.features(row, features, feature_places, commas)
                 record = record._replace(features=values)
             elif not is_bids:
                 record = record._replace(path=cells.location(path.parent, named["path"]))
@@ -220,8 +223,14 @@ def _problem(r, other, place, what):
 
 
 def _same(one, other):
-    """Whether two rows say the same; unknown numbers are NaN, which equals nothing."""
-    return repr(one._replace(row=0)) == repr(other._replace(row=0))
+    """Whether two rows say the same, in whatever spelling."""
+
+    def said(r):
+        file = os.path.realpath(r.path) if r.path else ""
+        # Unknown numbers are NaN, which equals nothing; their text does.
+        return repr(r._replace(row=0, path=file, centre_from="", label_from=""))
+
+    return said(one) == said(other)
 
 
 def _chosen(chosen, found, labelled):

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from harmjax.data import records, sheet
+from harmjax.data import cells, records, sheet
 
 KEEP, OPEN, DROP = 1, 0, -1
 
@@ -44,6 +44,7 @@ def read(path, scans, setting="data.drop", others=()):
         cell = dict(enumerate(map(records.tidy, row)))
         subject = cell.get(subject_at, "")
         session = cell.get(session_at, "").removeprefix("ses-")
+        session = "" if session.casefold() in cells.UNKNOWN else session
         meant = known.get(subject, ())
         if not meant and subject in others:
             continue

@@ -2,6 +2,7 @@
 
 import collections
 import difflib
+import os
 import re
 import unicodedata
 import zlib
@@ -119,6 +120,15 @@ def lost_zeros(name, other):
         return re.sub(r"(?<!\d)0+(?=\d)", "", bare(text))
 
     return bare(name) != bare(other) and short(name) == short(other)
+
+
+def shown(path):
+    """Returns a path as text that can be printed and written, whatever bytes it is made of.
+
+    >>> shown("caf\\udce9")
+    'caf\\\\xe9'
+    """
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def listed(words: Iterable[str], most=5):

@@ -168,6 +168,8 @@ def _exists(path):
 
 
 def _missing(path):
+    if "\\" in path.name and os.sep == "/":
+        return "no such file: a path of Windows, write it as this computer names the file, with '/'"
     if not os.path.islink(path):
         return "no such file: check the path, or copy the scan there"
     target = os.readlink(path)
