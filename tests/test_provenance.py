@@ -271,6 +271,30 @@ def test_a_person_is_known_again_from_another_table(used, new, split):
     assert prediction._split(people, record(*new, "test")) == split
 
 
+@pytest.mark.parametrize(
+    "column,cell",
+    [
+        ("modified", "1.73265E+18"),
+        ("size", "1,5"),
+        ("word", "kept"),
+        ("split", "tain"),
+        ("label", "2"),
+        ("label", ""),
+        ("age", "old"),
+        ("row", ""),
+    ],
+)
+def test_a_manifest_that_another_program_rewrote_is_refused_in_words(begun, column, cell):
+    config, workdir, _ = begun
+    path = workdir / "manifest.csv"
+    rewritten(path, lambda i, row: row | ({column: cell} if i == 3 else {}))
+    with pytest.raises(records.ManifestError, match="manifest.csv: row 5: edited since"):
+        prepared(config, workdir)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(records.ManifestError, match="edited since|quotation"):
+        provenance.read(path)
+
+
 def test_a_manifest_of_another_version_is_refused_in_words(tmp_path):
     (tmp_path / "manifest.csv").write_text("subject,session,centre\na,,A\n")
     with pytest.raises(records.ManifestError, match="another version of harmjax"):

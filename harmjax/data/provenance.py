@@ -123,19 +123,30 @@ def read(path) -> Made | None:
             "train anew in another --workdir"
         )
     used, left = [], []
-    for _, row in rows:
-        cell = dict(zip(header, row, strict=True))
-        (left if cell["left_out"] else used).append(cell)
+    for line, row in rows:
+        try:
+            cell = dict(zip(header, row, strict=True))
+            if cell["left_out"]:
+                left.append((_record(cell), cell["left_out"]))
+            else:
+                used.append(_used(cell))
+        except ValueError as error:
+            raise records.ManifestError(
+                f"{path}: row {line}: edited since the run wrote it, or damaged ({error}): restore "
+                "it as it was, or train anew in another --workdir"
+            ) from None
+    made, sources, words = zip(*used, strict=True) if used else ((), (), ())
+    return Made(made, sources, words, tuple(left))
+
+
+def _used(cell):
+    """(record, source, word) of a row that is used."""
     words = {word: number for number, word in WORDS.items()}
-    return Made(
-        tuple(map(_record, used)),
-        tuple(
-            Source(c["digest"], *(int(c[name] or -1) for name in ("size", "modified")))
-            for c in used
-        ),
-        tuple(words[c["word"]] for c in used),
-        tuple((_record(c), c["left_out"]) for c in left),
-    )
+    for name, known in (("label", ("0", "1")), ("split", records.SPLITS), ("word", words)):
+        if cell[name] not in known:
+            raise ValueError(f"{name} is {cell[name]!r}")
+    source = Source(cell["digest"], *(int(cell[name] or -1) for name in ("size", "modified")))
+    return _record(cell), source, words[cell["word"]]
 
 
 def _record(cell):
