@@ -333,6 +333,8 @@ def test_other_header_words(tmp_path):
         ({"center": "Study"}, "data.columns.center: known are .*'centre'"),
         ({"centre": "Studi"}, "data.columns.centre: no column 'Studi'.*'Study'"),
         ({"positive": "0"}, "both disease and control"),
+        ({"positive": "!=0"}, "data.columns.positive: '!=0' is no threshold"),
+        ({"negative": ">=0..5"}, "data.columns.negative: '>=0..5' is no threshold"),
     ],
 )
 def test_wrong_overrides_are_refused(tmp_path, columns, match):
@@ -341,7 +343,11 @@ def test_wrong_overrides_are_refused(tmp_path, columns, match):
 
 
 @pytest.mark.parametrize(
-    "sign,wanted", [(">0", [0, 1, 1]), (">=1", [0, 1, 1]), ("<2", [1, 1, 0]), (" <= 0 ", [1, 0, 0])]
+    "sign,wanted",
+    [
+        *((">0", [0, 1, 1]), (">=1", [0, 1, 1]), ("<2", [1, 1, 0]), (" <= 0 ", [1, 0, 0])),
+        *((">.5", [0, 1, 1]), ("≥1,5", [0, 0, 1]), ("≤ -,5", [0, 0, 0])),
+    ],
 )
 def test_a_threshold_makes_the_label(tmp_path, sign, wanted):
     rows = ("a,A,0,a", "b,A,1,b", 'c,A,"2,0",c', "d,A,high,d")
@@ -349,6 +355,27 @@ def test_a_threshold_makes_the_label(tmp_path, sign, wanted):
     used, (problem,) = listing(path, columns={"label": "num", "positive": sign})
     assert [r.label for r in used] == wanted
     assert (problem.row, problem.place) == (5, "label")
+
+
+@pytest.mark.parametrize(
+    "positive,negative,wanted",
+    [
+        (">0.5", "0", {"a": 0, "c": 1, "d": 1}),
+        (">0.5", "<=0", {"a": 0, "c": 1, "d": 1}),
+        (">0.5", ("0", "n"), {"a": 0, "c": 1, "d": 1, "e": 0}),
+        (">0", "<1", {"a": 0, "c": 1, "d": 1}),
+        ("2", "<1", {"a": 0, "b": 0, "d": 1}),
+        (">0.5", None, {"a": 0, "b": 0, "c": 1, "d": 1}),
+    ],
+)
+def test_controls_are_what_was_said_and_not_the_rest(tmp_path, positive, negative, wanted):
+    rows = ("a,A,0,a", "b,A,0.5,b", "c,A,1,c", "d,A,2.0,d", "e,A,n,e", "f,A,,f")
+    path = written(tmp_path, *rows, header="Subject,Study,CDR,Path")
+    columns = {"label": "CDR", "positive": positive, "negative": negative}
+    used, problems = listing(path, columns=columns)
+    assert {r.subject: r.label for r in used} == wanted
+    assert {p.subject for p in problems} == set("abcdef") - set(wanted)
+    assert {p.place for p in problems} == {"label"}
 
 
 def test_features_need_no_path_and_may_be_missing(tmp_path):

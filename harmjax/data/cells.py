@@ -22,8 +22,11 @@ UNKNOWN = frozenset({"", "n/a", "na", "nan", "?", "none", "null", "<na>", "#n/a"
 NO_NAME = re.compile(r"#[A-Z0/]+[!?]|\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
-THRESHOLD = re.compile(r"\s*([<>]=?)\s*(-?\d+(?:\.\d+)?)\s*")
-COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+THRESHOLD = re.compile(r"\s*([<>]=?|[≥≤])\s*(-?(?:\d+(?:[.,]\d+)?|[.,]\d+))\s*", re.ASCII)
+COMPARISONS = {
+    **{">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le},
+    **{"≥": operator.ge, "≤": operator.le},
+}
 
 
 class Defect(Exception):
@@ -43,18 +46,18 @@ def meaning(positive, negative):
     Args:
         positive: word or words for disease, also as text such as "('AD', 'MCI')", a threshold such
             as '>0', or None for `DISEASE`.
-        negative: word or words for controls, or None for `CONTROL`; unused with a threshold.
+        negative: the same for controls; None for `CONTROL`, or for whatever is not disease where
+            `positive` is a threshold.
 
     Raises:
-        records.ManifestError: where one word means both.
+        records.ManifestError: where one word means both, or what begins as a threshold is none.
 
     >>> meaning(">0", None)("3"), meaning(None, None)("Control")
     (1, 0)
     """
-    threshold = THRESHOLD.fullmatch(str(positive))
-    if threshold:
-        compare, limit = COMPARISONS[threshold[1]], float(threshold[2])
-        return lambda cell: int(compare(number("label", cell, "a number to compare"), limit))
+    above, below = _threshold("positive", positive), _threshold("negative", negative)
+    if above and negative is None:
+        return lambda cell: int(above(number("label", cell, "a number to compare")))
     disease = DISEASE if positive is None else _words(positive)
     control = CONTROL if negative is None else _words(negative)
     if disease & control:
@@ -64,15 +67,30 @@ def meaning(positive, negative):
         )
 
     def known(cell):
-        word = _word(cell)
-        if word in disease or word in control:
-            return int(word in disease)
+        word, value = _word(cell), _float(cell)
+        is_disease = above(value) if above else word in disease
+        is_control = below(value) if below else word in control
+        if is_disease != is_control:
+            return int(is_disease)
+        what = "is both disease and control" if is_disease else "is no known group"
         raise Defect(
-            "label",
-            f"{cell!r} is no known group: set data.columns.positive and .negative to your words",
+            "label", f"{cell!r} {what}: set data.columns.positive and .negative to your words"
         )
 
     return known
+
+
+def _threshold(setting, value):
+    """Returns a function from a number to whether it is meant, or None for words."""
+    found = THRESHOLD.fullmatch(str(value))
+    if found:
+        compare, limit = COMPARISONS[found[1]], _float(found[2])
+        return lambda number: compare(number, limit)
+    if re.match(r"\s*[<>=!≥≤≠]", str(value)):
+        raise records.ManifestError(
+            f"data.columns.{setting}: {value!r} is no threshold; write it such as '>0' or '<=0.5'"
+        )
+    return None
 
 
 def _words(value):

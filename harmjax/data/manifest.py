@@ -56,7 +56,7 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
         columns: header words that differ from the layout's, such as {'centre': 'Hospital'}, for
             subject, session, centre, label, path, sex, age and split, 'none' for a column that
             shall not be read; also what the label column's values mean: 'positive' and
-            'negative', each a word or several, or 'positive' as a threshold such as '>0'.
+            'negative', each a word or several, or a threshold such as '>0'.
         features: feature columns of tabular data, in order; then no path is needed.
         labelled: whether centre and label are needed; without them, for scans to be diagnosed,
             centre is '' where the manifest has none or several, and nothing else is asked for.
