@@ -655,6 +655,8 @@ def test_a_persons_word(tmp_path):
         ("Subject", "anna", "row 2: no subject 'anna' in the manifest.*'ann'"),
         ("Subject,Session", "ann,3", "'ann' has no session '3'; known are '1', '2'"),
         ("Subjects", "ann", "no column 'Subject'.*'Subjects'"),
+        ("Subject", '"ann\nbob"', "row 2: between two quotation marks lie whole rows"),
+        ("Subject,Session", 'ann,"1\nbob,', "row 2: a quotation mark that nothing closes"),
     ],
 )
 def test_an_unknown_person_is_named(tmp_path, header, row, match):
