@@ -26,6 +26,7 @@ from harmjax import (
     training,
     workdirs,
 )
+from harmjax.data import begun
 
 OUTCOME = (
     *(f"test_{name}" for name in metrics.Metrics._fields[1:]),
@@ -112,6 +113,8 @@ def run(
         for _, group in itertools.groupby(ordered, key=lambda job: job.home):
             group = list(group)
             study = functools.cache(functools.partial(_prepared, group[0], bool(progress), say))
+            for job in group:
+                _check_finished(job, study)
             if replicas == "auto":
                 _map(group, study, record, say)
             for job in group:
@@ -122,7 +125,45 @@ def run(
                         say(job.name)
                         _write(job, _trained(job, study(), finished, progress == "stops"))
                 bar.update()
-                yield job, tables.read(_path(job))[0]
+                yield job, _outcome(job)
+
+
+def _check_finished(job: Job, study: Callable) -> None:
+    """Refuses a finished run on other data; forgets one whose model knows who is dropped since.
+
+    Raises:
+        ValueError: The run, or the data it shares, is not what it was; or it was trained on people
+            who are dropped since, and its model is not trained anew without them.
+    """
+    if not _path(job).exists():
+        return
+    has_problem = bool(_outcome(job)["problem"])
+    if job.config.data.drop:
+        study()  # the list may have grown since
+    dropped = begun.dropped_since(job.workdir, job.home)
+    if has_problem or not job.config.data.drop:
+        return
+    if not preparation.is_retrained(job.config):
+        begun.refuse_dropped(job.workdir, dropped)
+        return
+    gone = {n for n, drop in zip(study().names, study().drop, strict=True) if drop}
+    rows = tables.read(job.workdir / "harm.csv")
+    if any(float(row["mask"]) > 0 for row in rows if row["subject"] in gone):
+        _path(job).unlink()
+
+
+def _outcome(job: Job) -> dict[str, str]:
+    """The row of outcome.csv.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    rows = tables.read(_path(job))
+    if len(rows) != 1 or tuple(rows[0]) != OUTCOME or None in rows[0].values():
+        raise ValueError(
+            f"{_path(job)} is damaged, or of another harmjax: delete it, and the run goes on"
+        )
+    return rows[0]
 
 
 def _map(jobs, study: Callable, record, say) -> None:
@@ -135,13 +176,15 @@ def _map(jobs, study: Callable, record, say) -> None:
             for job in chosen:
                 held.enter_context(workdirs.held(job.workdir))
                 record(job.config, job.workdir)
+            study()
+            for job in chosen:
+                _take_tables(job)
             say(f"{len(chosen)} runs side by side, from {chosen[0].name} to {chosen[-1].name}")
             outcomes = sweep_mapped.train(
                 [job.config for job in chosen], [job.workdir for job in chosen], study()
             )
             for job, outcome in zip(chosen, outcomes, strict=True):
                 if outcome is not None:
-                    _take_tables(job)
                     _write(job, _row(job, study(), outcome))
 
 
@@ -161,7 +204,8 @@ def _prepared(job: Job, progress, say) -> preparation.Study:
 
 
 def _take_tables(job: Job) -> None:
-    """Copies what a run needs of its prepared study."""
+    """Copies what a run needs of its prepared study; a run on other data is refused."""
+    begun.dropped_since(job.workdir, job.home)
     for name in PREPARED:
         with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
             shutil.copyfile(job.home / name, job.workdir / name)

@@ -26,6 +26,7 @@ from harmjax import (
     training,
     travel,
     types,
+    whose,
 )
 from harmjax.federations import memory
 from harmjax.policies import fixed
@@ -80,6 +81,8 @@ def train(configs: Sequence, workdirs: Sequence, study) -> list[training.Outcome
         workdirs: Of the runs; each gets metrics.csv and its delivered model.
         study: Of all of them.
     """
+    for workdir in workdirs:
+        whose.check(workdir, study)
     began = time.perf_counter()
     numbers = [
         np.array([config.seed for config in configs], np.uint32),

@@ -24,6 +24,7 @@ from harmjax import (
     preparation,
     programs,
     types,
+    whose,
     workdirs,
 )
 from harmjax.policies import fixed
@@ -159,6 +160,7 @@ def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     policy = build_policy(config, study)
+    whose.check(workdir, study)
     run = phases.Run(
         config=config,
         workdir=workdir,
@@ -215,6 +217,11 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
     init = jax.jit(run.learner.init)  # only the initialisers are compiled, not a forward pass
     fresh = init(jax.random.fold_in(key, 1), jnp.asarray(study.train.image[:1]))
     if warmup is not None and train.warmup_cycles:
+        if not whose.same(warmup, run.workdir):
+            raise ValueError(
+                f"warmup={warmup} is of a run on other samples than {run.workdir}: some of those "
+                "held out here may have been trained on there; warm up anew"
+            )
         last = checkpoints.name("warmup", train.warmup_cycles - 1)
         return checkpoints.restore_model(pathlib.Path(warmup) / "checkpoints", last, fresh)
     keep = None

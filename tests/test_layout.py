@@ -17,7 +17,7 @@ LAYERS = (
     ("scorers",),
     ("policies",),
     ("travel", "averaging"),
-    ("programs", "checkpoints", "logbook", "preparation"),
+    ("programs", "checkpoints", "logbook", "preparation", "whose"),
     ("phases", "training", "runs", "prediction", "evaluation"),
     ("forecast", "sweep_mapped", "sweep_jobs", "sweep", "detection"),
     ("counterfactual", "values", "report", "audit_arguments", "audit"),

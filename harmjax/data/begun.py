@@ -98,16 +98,22 @@ def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
             "when the run began; people may only be added to data.drop, or train anew in another "
             "--workdir"
         )
-    if len(fresh) and is_over:
-        raise records.ManifestError(
-            f"{workdir}: the run is over and was trained on {records.listed(fresh)}, whom "
-            "data.drop names since; train anew in another --workdir"
-        )
+    if is_over:
+        refuse_dropped(workdir, fresh)
     grown = (
         f"data.drop has grown by {len(fresh)} ({records.listed(fresh)}): not trained on from here; "
         "complete cycles have seen them",
     )
     return begun._replace(said=said, notices=(*begun.notices, *(grown if len(fresh) else ())))
+
+
+def refuse_dropped(workdir, names) -> None:
+    """Raises ManifestError if a run that is over was trained on people who are dropped since."""
+    if len(names):
+        raise records.ManifestError(
+            f"{workdir}: the run is over and was trained on {records.listed(names)}, whom "
+            "data.drop names since; train anew in another --workdir"
+        )
 
 
 def changed(made, listing, data) -> provenance.Change:
@@ -125,6 +131,36 @@ def refuse(workdir, problems) -> None:
             f"{workdir} is of a run on other data:\n{checks.table(problems)}\n"
             "put back what it was, or train anew in another --workdir"
         )
+
+
+def dropped_since(run, home) -> list[str]:
+    """Whom a person dropped in `home` and not yet in `run`, two workdirs on the same data.
+
+    Raises:
+        ManifestError: They are on other data; names who differs.
+    """
+    one, two = (provenance.read(pathlib.Path(folder) / MANIFEST) for folder in (run, home))
+    if one is None or two is None:
+        return []
+    before, now = (dict(zip(map(records.key, m.records), _contents(m), strict=True))
+                   for m in (one, two))  # fmt: skip
+    other = [r for m in (one, two) for r in m.records
+             if before.get(records.key(r)) != now.get(records.key(r))]  # fmt: skip
+    if other:
+        names = records.listed(dict.fromkeys(records.names(other)))
+        raise records.ManifestError(
+            f"{run} is of a run on other data than {home}, which it should share: they differ in "
+            f"{names}; delete the one that is out of date, or name another --workdir"
+        )
+    pairs = zip(records.names(two.records), one.words, two.words, strict=True)
+    return [name for name, was, word in pairs if was != word and word == people.DROP]
+
+
+def _contents(made):
+    return [
+        (r.centre, r.label, r.split, of.digest)
+        for r, of in zip(made.records, made.sources, strict=True)
+    ]
 
 
 def check_content(made, cohort, failures, workdir) -> None:
