@@ -158,9 +158,18 @@ def summarise_cost(entries) -> dict:
 
 
 def read_cost(path) -> list[dict]:
-    """The entries of cost.json by cycle; none if there is no file."""
+    """The entries of cost.json by cycle; none if there is no file.
+
+    Raises:
+        ValueError: It is damaged; names it.
+    """
     path = pathlib.Path(path)
-    return json.loads(path.read_text(encoding="utf-8"))["cycles"] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["cycles"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
 
 
 def _phase(passes, seconds, num_bytes) -> dict:
@@ -208,9 +217,25 @@ def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupte
     tables.write(path, header, rows)
 
 
-def rows_through(path, header, cycle: int) -> list[list[str]]:
-    """Rows of a table that a resumed run keeps: those up to a cycle; none if there is no table."""
-    return [[row[c] for c in header] for row in tables.read(path) if int(row["cycle"]) <= cycle]
+def rows_but(path, header, cycles: range) -> list[list[str]]:
+    """Rows of a table but those of cycles that will be repeated; none if there is no table.
+
+    Raises:
+        ValueError: It is damaged; names it.
+    """
+    try:
+        rows = [[row[name] for name in header] for row in tables.read(path)]
+        if any(None in row for row in rows):
+            raise ValueError("a row is cut")
+        return [row for row in rows if int(row[0]) not in cycles]
+    except (ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path, error) -> ValueError:
+    return ValueError(
+        f"{path} is damaged ({error!r}): put it back, or train anew in another workdir"
+    )
 
 
 def write_json(path, content) -> None:

@@ -75,7 +75,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
     # Committed like a compiled step's results; otherwise the second cycle compiles again.
     traveller = jax.device_put(traveller, jax.local_devices()[0])
     last = done[-1] if done else cycles.start - 1
-    log = _open_log(run, phase, metrics_file, last, done)
+    log = _open_log(run, phase, metrics_file, range(cycles.start, last + 1), cycles)
     if phase == "control" and not done:
         log.decisions.append(logbook.baseline_row(cycles.start, baseline))
     with _bar(run, phase, cycles, last, program, traveller) as bar:
@@ -169,27 +169,39 @@ def _show(run, bar, program, cycle, traveller, stops, trail):
     bar.set_postfix(shown)
 
 
-def _open_log(run, phase, metrics_file, last, done) -> Log:
-    """The tables with the rows that stay when a phase goes on after cycle `last`.
+def _open_log(run, phase, metrics_file, done: range, cycles: range) -> Log:
+    """The tables with the rows that stay when a phase goes on after the cycles `done`.
+
+    Rows of metrics of later phases stay too: a warm-up that is trained again, because its
+    checkpoint was lost, ends where they began.
 
     Raises:
-        ValueError: One that a finished cycle wrote to has no row of it.
+        ValueError: A table is damaged, or has no row of a cycle that is finished.
     """
-    entries = logbook.read_cost(run.workdir / "cost.json")
-    metrics_path = run.workdir / metrics_file
-    metrics = logbook.rows_through(metrics_path, logbook.METRICS, last)
-    lost = sorted({*done} - {int(row[0]) for row in metrics})
+    folder, entries = run.workdir, logbook.read_cost(run.workdir / "cost.json")
+    path = folder / metrics_file
+    again = range(done.stop, cycles.stop)
+    decisions = logbook.rows_but(folder / "decisions.csv", logbook.DECISIONS, again)
+    metrics = logbook.rows_but(path, logbook.METRICS, again)
+    _check_rows(path, {int(row[0]) for row in metrics}, done)
+    _check_rows(folder / "cost.json", {e["cycle"] for e in entries if e["phase"] == phase}, done)
+    if phase == "control":
+        _check_rows(folder / "decisions.csv", {int(row[0]) for row in decisions}, done[:1])
+    return Log(
+        decisions=decisions,
+        metrics=metrics,
+        metrics_path=path,
+        cost=[e for e in entries if e["phase"] != phase or e["cycle"] not in again],
+    )
+
+
+def _check_rows(path, found, done: range) -> None:
+    lost = [cycle for cycle in done if cycle not in found]
     if lost:
         raise ValueError(
-            f"{metrics_path} has no row of cycle {lost[0]}, which is finished: put the table back, "
+            f"{path} has no row of cycle {lost[0]}, which is finished: put the table back, "
             "or train anew in another workdir"
         )
-    return Log(
-        decisions=logbook.rows_through(run.workdir / "decisions.csv", logbook.DECISIONS, last),
-        metrics=metrics,
-        metrics_path=metrics_path,
-        cost=[e for e in entries if e["phase"] != phase or e["cycle"] <= last],
-    )
 
 
 def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
@@ -208,7 +220,8 @@ def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
         log.metrics.extend(
             logbook.metric_rows(cycle, split, logits, samples.label, study.groups[split])
         )
-    tables.write(log.metrics_path, logbook.METRICS, log.metrics)
+    rows = sorted(log.metrics, key=lambda row: int(row[0]))
+    tables.write(log.metrics_path, logbook.METRICS, rows)
     entry = logbook.cost_entry(phase, cycle, asked)
     log.cost.append(entry | {"seconds": round(seconds, 4)})
     logbook.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))
