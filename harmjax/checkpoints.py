@@ -75,6 +75,11 @@ def prune(folder, phase: str, keep: int) -> None:
             _discard(folder / name(phase, cycle))
 
 
+def discard(folder, name: str) -> None:
+    """Deletes one checkpoint; one that is not there is fine."""
+    _discard(pathlib.Path(folder) / name)
+
+
 def _save(folder, name, items) -> None:
     folder = pathlib.Path(folder).absolute()
     path, part = folder / name, folder / f"{name}.part"

@@ -248,6 +248,7 @@ def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
         like = types.Travel(start, jnp.asarray(mask))
         begun = checkpoints.restore(folder, checkpoints.name("delivery", cycle), like).state
         if not np.array_equal(begun, mask):  # more people were dropped since
+            checkpoints.discard(folder, "final")  # no model that knows them is delivered meanwhile
             checkpoints.prune(folder, "delivery", keep=-1)
     return phases.run_phase(run, "delivery", policy, start, cycles, "delivered.csv").model
 
