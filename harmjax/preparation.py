@@ -86,7 +86,7 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
     with _explained(found.text):
         study = _study(config, cohort, start, found)
         begun.write(workdir, start, cohort, failures)
-        return _standardised(study, data, workdir) if data.features else study
+        return _standardised(study, data, workdir, is_new=made is None) if data.features else study
 
 
 def held_out(config, run, split: str, *, progress: bool = True) -> HeldOut:
@@ -237,11 +237,16 @@ def read_scans(scans, data, store, *, unique: bool = True, progress: bool):
     )
 
 
-def _standardised(study: Study, data, workdir) -> Study:
+def _standardised(study: Study, data, workdir, is_new: bool) -> Study:
     """The study with features prepared from the training patients as they are, harm included."""
     path = workdir / FEATURES
-    if path.exists():
+    if path.exists() and not is_new:
         prepared = tabular.restore(path)
+    elif np.isnan(study.train.image).all(axis=1).any():
+        raise ValueError(
+            f"{path} is missing, and people are gone whom it was made with: put it back, or train "
+            "anew in another --workdir"
+        )
     else:
         prepared = tabular.standardise(study.train.image, tuple(data.features), data.categorical)
         tabular.save(path, prepared)

@@ -5,6 +5,7 @@ only from sums and counts, which hospitals can add up without showing a row.
 """
 
 import importlib.resources
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ HEART_FEATURES = (
     *("slope", "ca", "thal"),
 )
 HEART_CATEGORICAL = ("cp", "restecg", "slope", "thal")
+LARGEST = 1e18  # of a feature; the square of a larger one does not fit float32
 HEART_MISSING = {"chol": 0}
 
 
@@ -64,7 +66,12 @@ def load(scans, *, names, missing=None):
             np.nan if value == hidden.get(f, np.nan) else value
             for f, value in enumerate(r.features)
         ]
-        if values and np.isnan(values).all():
+        large = np.abs(values) > LARGEST if values else np.zeros(0, bool)
+        if large.any():
+            at = int(np.argmax(large))
+            what = f"{names[at]}={values[at]:g} is no measurement: correct it, or leave it empty"
+            problems.append(records.Problem(r.row, r.subject, "features", what))
+        elif values and np.isnan(values).all():
             what = "every feature is missing: fill in a value, or delete the row"
             problems.append(records.Problem(r.row, r.subject, "features", what))
         else:
@@ -143,11 +150,21 @@ def save(path, preparation):
 
 
 def restore(path):
-    """Returns the preparation that `save` wrote."""
-    with np.load(path) as file:
-        return Preparation(
-            tuple(map(str, file["names"])), *(file[f] for f in Preparation._fields[1:])
-        )
+    """Returns the preparation that `save` wrote.
+
+    Raises:
+        ValueError: the file is missing or damaged; names it.
+    """
+    try:
+        with open(path, "rb") as whole, np.load(whole) as file:
+            return Preparation(
+                tuple(map(str, file["names"])), *(file[f] for f in Preparation._fields[1:])
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is missing or damaged ({error}): put it back; for its own run, deleting it "
+            "and starting the run again makes it anew"
+        ) from error
 
 
 def _expanded(raw, source, code, known):
