@@ -209,7 +209,7 @@ def _images(scans, image, side, dtype, settings, store, unique, progress):
     store = pathlib.Path(store)
     note = store.with_name(store.name + ".json")
     mark = _fingerprint(scans, side, (*settings, unique))
-    done = _known(note, mark)
+    done = _known(note, mark, math.prod((len(scans), *side)) * np.dtype(dtype).itemsize)
     if done is None:
         store.parent.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)
@@ -300,11 +300,13 @@ def _fingerprint(scans, side, settings):
     return digest.hexdigest()
 
 
-def _known(note, mark):
-    """Returns the `_Read` noted beside a finished store with this fingerprint, or None."""
+def _known(note, mark, size):
+    """Returns the `_Read` noted beside a whole store with this fingerprint, or None."""
     try:
         content = json.loads(note.read_text())
-        if content["fingerprint"] == mark and note.with_suffix("").is_file():
+        # copied to a full disk, a store is shorter than its note says
+        is_whole = not size or note.with_suffix("").stat().st_size == size
+        if content["fingerprint"] == mark and is_whole:
             return _Read(*({int(i): x for i, x in content[f].items()} for f in _Read._fields))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
