@@ -113,7 +113,7 @@ def detect(
     for job, outcome in sweep_jobs.run(planned, **options, progress="stops" if progress else ""):
         if outcome["problem"]:
             raise FloatingPointError(f"{job.name}: {outcome['problem']}")
-        samples = tables.read(job.workdir / "harm.csv")
+        samples = _samples(job, outcome)
         rows.append(_row(job.config, samples, outcome))
         harms += _harm_rows(job.config, samples)
         curves += _curve_rows(job.config, samples)
@@ -125,6 +125,26 @@ def detect(
         for name, (header, found) in written.items():
             tables.write(workdir / f"{name}.csv", header, [[r[c] for c in header] for r in found])
     return tables.read(workdir / "detection.csv"), tables.read(workdir / "harms.csv")
+
+
+def _samples(job, outcome) -> list[dict]:
+    """Rows of a run's harm.csv.
+
+    Raises:
+        ValueError: It is missing, or is not that of the outcome.
+    """
+    path = job.workdir / "harm.csv"
+    samples = tables.read(path)
+    counted = {
+        "eliminated": sum(row.get("verdict") == "eliminated" for row in samples),
+        "planted": sum(row.get("corrupted") == "1" for row in samples),
+    }
+    if not samples or any(outcome[n] not in ("", str(v)) for n, v in counted.items()):
+        raise ValueError(
+            f"{path} is missing or damaged: delete {job.workdir / 'outcome.csv'}, and the run "
+            "writes both again"
+        )
+    return samples
 
 
 def _names(config) -> dict:
