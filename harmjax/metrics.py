@@ -7,7 +7,10 @@ import numpy as np
 
 
 class Metrics(NamedTuple):
-    """Fractions except `n` (scans) and `loss` (nats); NaN where a class is missing."""
+    """Fractions except `n` (scans) and `loss` (nats); NaN where a class is missing.
+
+    All but `n` are NaN where a logit is: such a scan has no diagnosis, right or wrong.
+    """
 
     n: int
     accuracy: float
@@ -33,6 +36,8 @@ def metrics(logits, labels) -> Metrics:
         (0.5, 0.5, 0.75)
     """
     logits, labels = np.asarray(logits, float), np.asarray(labels).astype(bool)
+    if np.isnan(logits).any():
+        return Metrics(len(labels), *[float("nan")] * (len(Metrics._fields) - 1))
     positive = logits > 0
     tp, fp = int((positive & labels).sum()), int((positive & ~labels).sum())
     fn, tn = int((~positive & labels).sum()), int((~positive & ~labels).sum())

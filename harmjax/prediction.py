@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import preparation, programs, runs
-from harmjax.data import bids, checks, manifest, nifti, tabular
+from harmjax.data import bids, checks, manifest, nifti, records, tabular
 
 HEADER = ("subject", "session", "centre", "path", "probability", "logit", "run_split")
 LEFT_OUT = ("row", "subject", "place", "problem")
@@ -48,7 +48,7 @@ def predict(run, scans) -> Prediction:
     )
     new = tuple(r._replace(split="test") for r in listing.records)
     cohort, failures = preparation.read_scans(new, data, None, unique=False, progress=True)
-    rows = []
+    rows, unsaid = [], []
     if cohort.records:
         images = cohort.images
         if data.features:
@@ -56,11 +56,16 @@ def predict(run, scans) -> Prediction:
             images = tabular.apply(prepared, images)
         learner, model = runs.model(run, config, images[:1])
         logits = programs.logits(learner, config.train.verification_batch)(model, images)
-        probability = 1 / (1 + np.exp(-logits.astype(float)))
+        with np.errstate(over="ignore"):  # of a logit far below 0, where it is 0
+            probability = 1 / (1 + np.exp(-logits.astype(float)))
         known, people = _known(made)
         for r, digest, p, z in zip(
             cohort.records, cohort.digests, probability, logits, strict=True
         ):
+            if np.isnan(z):
+                what = "the model gives no number: it, or the scan, is out of all bounds"
+                unsaid.append(records.Problem(r.row, r.subject, r.path or "features", what))
+                continue
             used = known.get(nifti.image_digest(digest)) or _split(people, r)
             rows.append([r.subject, r.session, r.centre, r.path, float(p), float(z), used])
     trained = sum(row[-1] == "train" for row in rows)
@@ -68,7 +73,8 @@ def predict(run, scans) -> Prediction:
         notices += (f"{trained} of {len(rows)} are of scans or people that the run trained on",)
     notices += listing.notices
     notices += (checks.table(cohort.notices),) if cohort.notices else ()
-    return Prediction(rows, [list(p) for p in sorted((*listing.problems, *failures))], notices)
+    left_out = sorted((*listing.problems, *failures, *unsaid))
+    return Prediction(rows, [list(p) for p in left_out], notices)
 
 
 def _known(made) -> tuple[dict, dict]:
