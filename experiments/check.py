@@ -5,9 +5,10 @@ python -m experiments.check --config=configs/published.py --config.data.manifest
 Prints the columns that were chosen, what labels were read as, what is left out and why, the splits
 of every centre, and what memory and time the run would take. Ends with exit code 2 where the run
 would be refused, also under --config.data.strict. Writes nothing; with --workdir it also says
-whether the run that began there can go on with the data as it is now.
+whether the run that began there can go on with the settings and the data as they are now.
 """
 
+import pathlib
 import shutil
 import tempfile
 
@@ -24,7 +25,14 @@ def main(config, workdir):
             for file in (made, workdir / preparation.FEATURES):
                 if file.exists():
                     shutil.copy(file, spare)
-        study = preparation.prepare(config, spare)
+            if (workdir / "checkpoints" / "final").exists():
+                pathlib.Path(spare, "checkpoints", "final").mkdir(parents=True)
+        if workdir is not None:
+            command.compared(config, workdir)
+        try:
+            study = preparation.prepare(config, spare)
+        except ValueError as error:
+            raise ValueError(str(error).replace(spare, str(workdir or "a run"))) from error
         command.log(None, study.text)
         command.log(None, checks.by_centre(begun.recorded(spare).records))
         command.log(None, forecast.text(forecast.forecast(config, study)))

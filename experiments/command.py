@@ -136,15 +136,7 @@ def record(config, workdir) -> None:
     import harmjax
     from harmjax import logbook, workdirs
 
-    settings = json.loads(located(config).to_json_best_effort())
-    before = workdirs.recorded(workdir)
-    changed = _differences(before["config"], settings) if before else {}
-    refused = [text for name, text in changed.items() if name not in MAY_CHANGE]
-    if refused:
-        raise ValueError(
-            f"{workdir} holds a run with other settings: {'; '.join(refused)}; name another "
-            "--workdir, or delete this one"
-        )
+    settings, changed = compared(config, workdir)
     for text in changed.values():
         log(workdir, text)
     versions = {"harmjax": harmjax.__version__, "jax": jax.__version__}
@@ -157,6 +149,26 @@ def record(config, workdir) -> None:
         "command": sys.argv[1:],
     }
     logbook.write_json(workdir / "config.json", content)
+
+
+def compared(config, workdir) -> tuple[dict, dict[str, str]]:
+    """The settings as config.json has them, and which differ from those there and may, in words.
+
+    Raises:
+        ValueError: See `record`.
+    """
+    from harmjax import workdirs
+
+    settings = json.loads(located(config).to_json_best_effort())
+    before = workdirs.recorded(workdir)
+    changed = _differences(before["config"], settings) if before else {}
+    refused = [text for name, text in changed.items() if name not in MAY_CHANGE]
+    if refused:
+        raise ValueError(
+            f"{workdir} holds a run with other settings: {'; '.join(refused)}; name another "
+            "--workdir, or delete this one"
+        )
+    return settings, changed
 
 
 def _differences(old, new, place="") -> dict[str, str]:
