@@ -1,6 +1,7 @@
 """Mask in, model out: against the training run, against retraining by hand, and across layouts."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -202,6 +203,10 @@ def test_parts_are_found_again(tmp_path):
     found = jax.tree.map(np.zeros_like, whole)
     assert parts.load(tmp_path, "why", found).tolist() == [True, False, True]
     same(row(found, np.array([0, 2])), row(whole, np.array([0, 2])))
+    part = tmp_path / "rows_0000002.npz"
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(ValueError, match=f"{part} is damaged"):
+        parts.load(tmp_path, "why", found)
 
 
 def test_asking_again_does_not_compile_again(again, start, without_each, caplog):
@@ -274,6 +279,10 @@ def test_a_survey_answers_and_resumes(patients, tmp_path):
     survey.survey(config, tmp_path, progress=False, say=str)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows_*.npz")} == before
     assert (tmp_path / "counterfactual.csv").read_text() == text
+    shutil.rmtree(tmp_path / "retrained")
+    config.train.learning_rate *= 2
+    with pytest.raises(ValueError, match="warmup is a warm-up with another train"):
+        survey.survey(config, tmp_path, progress=False, say=str)
     asked.ask = ("sample",)
     with pytest.raises(ValueError, match="known: samples"):
         survey.survey(config, tmp_path, progress=False)

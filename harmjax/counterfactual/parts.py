@@ -3,11 +3,13 @@
 A part is an npz file with row numbers and the leaves of a pytree; it appears only when complete.
 """
 
-import os
 import pathlib
+import zipfile
 
 import jax
 import numpy as np
+
+from harmjax import workdirs
 
 
 def save(folder, question: str, rows, kept) -> None:
@@ -23,10 +25,8 @@ def save(folder, question: str, rows, kept) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     leaves = {f"leaf_{i}": leaf for i, leaf in enumerate(jax.tree.leaves(kept))}
     path = folder / f"rows_{int(rows[0]):07d}.npz"
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with workdirs.replacing(path) as file:
         np.savez(file, question=question, rows=rows, **leaves)
-    os.replace(part, path)
 
 
 def load(folder, question: str, results) -> np.ndarray:
@@ -41,18 +41,26 @@ def load(folder, question: str, results) -> np.ndarray:
         [R] bool.
 
     Raises:
-        ValueError: A part belongs to another question; names the file.
+        ValueError: A part belongs to another question, or is damaged; names the file.
     """
     leaves = jax.tree.leaves(results)
     done = np.zeros(len(leaves[0]), bool)
     for path in sorted(pathlib.Path(folder).glob("rows_*.npz")):
-        with np.load(path) as part:
-            if str(part["question"]) != question:
-                raise ValueError(
-                    f"{path} answers another question (data, model, masks or settings differ): "
-                    "name another folder, or delete this one"
-                )
-            for i, leaf in enumerate(leaves):
-                leaf[part["rows"]] = part[f"leaf_{i}"]
-            done[part["rows"]] = True
+        part = _read(path)
+        if str(part["question"]) != question:
+            raise ValueError(
+                f"{path} answers another question (data, model, masks or settings differ): "
+                "name another folder, or delete this one"
+            )
+        for i, leaf in enumerate(leaves):
+            leaf[part["rows"]] = part[f"leaf_{i}"]
+        done[part["rows"]] = True
     return done
+
+
+def _read(path) -> dict:
+    try:
+        with path.open("rb") as file, np.load(file) as part:
+            return dict(part)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and it is made again") from error

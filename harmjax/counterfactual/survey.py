@@ -1,5 +1,6 @@
 """A survey of one run: asks what a config asks for, and writes the answers as tables."""
 
+import json
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +8,22 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from harmjax import metrics, preparation, scorers, tables, training, types, values
+from harmjax import (
+    logbook,
+    metrics,
+    preparation,
+    scorers,
+    tables,
+    training,
+    types,
+    values,
+    workdirs,
+)
 from harmjax.counterfactual import bulk, masks, prediction, retraining
 
 QUESTIONS = ("samples", "centres", "subsets", "permutations")
 SPLITS = ("verification", "test")
+WARM_UP = ("model", "scenario", "seed", "train")  # what it depends on, besides the samples
 BY_CENTRE = ("centre", "samples", "harm", "test_harm", "extra_fp", "extra_fn")
 BY_METHOD = ("method", "rank_correlation", "lds", "auroc")
 
@@ -93,7 +105,22 @@ def _warm_up(config, workdir, study, progress) -> types.Model:
     with first.unlocked():
         first.train.cycles = config.train.warmup_cycles
         first.policy.name = "none"
+    with workdirs.held(workdir):
+        _record(first, workdir)
     return training.train(first, workdir, study=study, progress=progress).model
+
+
+def _record(config, workdir) -> None:
+    """Writes config.json of the warm-up; ValueError where it was trained with other settings."""
+    settings = json.loads(config.to_json_best_effort())
+    before = workdirs.recorded(workdir)
+    other = [n for n in WARM_UP if before and before["config"].get(n) != settings[n]]
+    if other:
+        raise ValueError(
+            f"{workdir} is a warm-up with another {' and another '.join(other)}: name another "
+            f"workdir, or delete {workdir}"
+        )
+    logbook.write_json(workdir / "config.json", {"format": workdirs.FORMAT, "config": settings})
 
 
 def _asked(config, workdir, study, start, ask, say) -> Survey:
@@ -192,7 +219,8 @@ def _write(workdir, found: Survey) -> None:
             arrays[f"{name}_{split}_loss"] = outcome.loss
             for kind, count in outcome.counts._asdict().items():
                 arrays[f"{name}_{split}_{kind}"] = count
-    np.savez_compressed(workdir / "trajectories.npz", **arrays)
+    with workdirs.replacing(workdir / "trajectories.npz") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _effects(found: Survey, question) -> list[np.ndarray]:
