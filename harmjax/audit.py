@@ -108,7 +108,7 @@ def audit(
     with tempfile.TemporaryDirectory() as spare:
         folder = workdir or pathlib.Path(spare)
         with workdirs.held(folder):
-            _record(folder, config, study)
+            _record(folder, config, study, audit_arguments.traced(classifier, images[:1]))
             outcome = training.train(
                 config, folder, study=study, classifier=classifier, progress=progress
             )
@@ -124,7 +124,7 @@ def _default_model(shape) -> str:
     return "sfcn" if is_volume else "cnn2d"
 
 
-def _record(folder, config, study) -> None:
+def _record(folder, config, study, classifier: str) -> None:
     """Writes config.json, so that nothing but the same call goes on from what is there.
 
     Raises:
@@ -138,10 +138,11 @@ def _record(folder, config, study) -> None:
             for split in ("train", "verification")
             for name, array in getattr(study, split)._asdict().items()
         },
+        "classifier": hashlib.sha256(classifier.encode()).hexdigest(),
     }
     before = workdirs.recorded(folder)
     if before:
-        other = [part for part in ("config", "samples") if before.get(part) != content[part]]
+        other = [part for part in content if before.get(part) != content[part]]
         if other:
             raise ValueError(
                 f"workdir: {folder} holds a run with another {' and other '.join(other)}; name "

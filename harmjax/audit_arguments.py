@@ -8,6 +8,7 @@ import math
 import numbers
 import os
 import pathlib
+import re
 import reprlib
 from collections.abc import Sequence
 
@@ -177,6 +178,14 @@ def classifier(given, image) -> types.Classifier | None:
     if logits.shape != (2,):
         raise ValueError(f"classifier: logits of shape {logits.shape} for 2 images; give one each")
     return found
+
+
+def traced(found: types.Classifier | None, image) -> str:
+    """What a classifier computes, as text; equal for equal ones. '' for none."""
+    if found is None:
+        return ""
+    program = jax.make_jaxpr(lambda key: _logits(found, key, jnp.asarray(image)))(jax.random.key(0))
+    return re.sub(r"0x[0-9a-f]+", "", str(program))
 
 
 def _logits(found, key, batch):

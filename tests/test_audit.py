@@ -1,5 +1,7 @@
 """Quality control of arrays in one call."""
 
+import typing
+
 import flax.linen as nn
 import numpy as np
 import pytest
@@ -181,6 +183,24 @@ def test_a_workdir_goes_on_with_the_same_call_only(tmp_path):
         audit.audit(**call | {"labels": 1 - LABEL})
     with pytest.raises(ValueError, match="another config"):
         audit.audit(**call | {"alpha": 0.5})
+    with pytest.raises(ValueError, match="is of a run on other samples: .*centre was"):
+        audit.audit(**call | {"centres": [f"c{where}" for where in WHERE]})
+
+
+def test_a_workdir_goes_on_with_the_same_classifier_only(tmp_path):
+    class Net(nn.Module):
+        act: typing.Callable
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(1)(self.act(nn.Dense(4)(x)))[:, 0]
+
+    call = {"images": X, "labels": LABEL, "centres": WHERE, "workdir": tmp_path, "progress": False}
+    call |= {"cycles": 2, "warmup_cycles": 1}
+    first = audit.audit(**call, classifier=Net(nn.relu))
+    assert audit.audit(**call, classifier=Net(nn.relu)) == first
+    with pytest.raises(ValueError, match="another classifier"):
+        audit.audit(**call, classifier=Net(nn.tanh))
 
 
 @pytest.mark.parametrize(
