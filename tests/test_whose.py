@@ -2,12 +2,24 @@
 
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
-from harmjax import hyper, preparation, tables, training
+from experiments import check as experiments_check
+from harmjax import (
+    checkpoints,
+    hyper,
+    metrics,
+    phases,
+    prediction,
+    preparation,
+    runs,
+    tables,
+    training,
+)
 from harmjax.data import records
-from tests import test_provenance, test_sweep
+from tests import test_detection, test_provenance, test_sweep, test_training
 
 
 @pytest.fixture
@@ -127,3 +139,138 @@ def test_people_dropped_after_a_sweep_are_in_none_of_its_models(short, tmp_path,
     stamps = [(folder / "outcome.csv").stat().st_mtime_ns for folder in folders]
     test_sweep.run(short, tmp_path / "runs", SEEDS)
     assert stamps == [(folder / "outcome.csv").stat().st_mtime_ns for folder in folders]
+
+
+def cut(path, keep=0.6):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "decisions.csv", "cost.json", "delivered.csv"])
+def test_tables_that_are_gone_or_cut_are_named_when_a_run_goes_on(short, tmp_path, name):
+    short.policy.name = "verify_revisit"
+    trained(short, tmp_path / "run")
+    path = tmp_path / "run" / name
+    whole = path.read_bytes()
+    cut(path)
+    with pytest.raises(ValueError, match=f"{path} (is damaged|has no row of cycle)"):
+        trained(short, tmp_path / "run")
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{path} has no row of cycle"):
+        trained(short, tmp_path / "run")
+    path.write_bytes(whole)
+    trained(short, tmp_path / "run")
+    assert name == "cost.json" or path.read_bytes() == whole
+
+
+def test_a_lost_warm_up_is_trained_again_and_the_tables_stay(short, tmp_path):
+    short.policy.name = "verify_revisit"
+    trained(short, tmp_path / "run")
+    names = ("metrics.csv", "decisions.csv", "harm.csv", "delivered.csv")
+    whole = [(tmp_path / "run" / name).read_bytes() for name in names]
+    shutil.rmtree(tmp_path / "run/checkpoints/warmup_0000")
+    trained(short, tmp_path / "run")
+    assert [(tmp_path / "run" / name).read_bytes() for name in names] == whole
+
+
+def test_no_model_that_knows_who_was_dropped_is_delivered_meanwhile(short, tmp_path, monkeypatch):
+    short.policy.name = "verify_revisit"
+    trained(short, tmp_path / "run")
+    short.data.drop = str(tmp_path / "drop.csv")
+    (tmp_path / "drop.csv").write_text("Subject\np000\n")
+    with monkeypatch.context() as kill:
+        test_training.killed_at(kill, (phases, "_write_cycle"), 0)
+        with pytest.raises(test_training.Killed):
+            trained(short, tmp_path / "run")
+    test_training._with_config(tmp_path / "run", short)
+    with pytest.raises(ValueError, match="no checkpoint .*final: train first"):
+        prediction.predict(tmp_path / "run", short.data.manifest)
+
+
+def test_standardisation_that_is_lost_is_made_again_or_named(short, tmp_path):
+    trained(short, tmp_path / "run")
+    path = tmp_path / "run/features.npz"
+    with np.load(path) as file:
+        whole = {name: file[name] for name in file}
+    cut(path)
+    with pytest.raises(ValueError, match=f"{path} is missing or damaged"):
+        trained(short, tmp_path / "run")
+    path.unlink()
+    test_training._with_config(tmp_path / "run", short)
+    with pytest.raises(ValueError, match=f"{path} is missing or damaged"):
+        prediction.predict(tmp_path / "run", short.data.manifest)
+    trained(short, tmp_path / "run")
+    with np.load(path) as file:
+        assert all(np.array_equal(file[n], v, equal_nan=v.dtype.kind == "f")
+                   for n, v in whole.items())  # fmt: skip
+    path.unlink()
+    short.policy.name, short.data.drop = "verify_revisit", str(tmp_path / "drop.csv")
+    (tmp_path / "drop.csv").write_text("Subject\np000\n")
+    without(table_of(short), "p000")
+    with pytest.raises(ValueError, match="people are gone whom it was made with"):
+        preparation.prepare(short, tmp_path / "run", progress=False)
+    assert not path.exists()
+
+
+def test_a_manifest_made_anew_has_its_own_standardisation(short, tmp_path):
+    first = preparation.prepare(short, tmp_path / "run", progress=False)
+    (tmp_path / "run/manifest.csv").unlink()
+    test_provenance.rewritten(table_of(short), lambda i, row: row | {"f0": f"{i}"})
+    again = preparation.prepare(short, tmp_path / "run", progress=False)
+    assert abs(first.train.image.mean(axis=0)).max() < 1e-6
+    assert abs(again.train.image.mean(axis=0)).max() < 1e-6
+
+
+def test_a_grid_without_a_runs_verdicts_is_not_counted_as_nothing_found(short, tmp_path):
+    short.detect.scenarios, short.detect.count.singles = ("singles",), 4
+    short.detect.harms, short.detect.policies = (("label_flip",),), ("oracle",)
+    rows, _ = test_detection.detect(short, tmp_path)
+    (path,) = tmp_path.glob("*/*/harm.csv")
+    lines = path.read_text().splitlines(keepends=True)
+    for content in ("".join(lines[:20]), ""):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"{path} is missing or damaged: delete"):
+            test_detection.detect(short, tmp_path)
+    (path.parent / "outcome.csv").unlink()
+    again, _ = test_detection.detect(short, tmp_path)
+    assert [row | {"seconds": ""} for row in again] == [row | {"seconds": ""} for row in rows]
+
+
+def test_scans_without_a_diagnosis_are_not_counted_as_healthy(short, tmp_path):
+    found = metrics.metrics([np.nan, 2.0, -1.0], [0, 1, 0])
+    assert found.n == 3 and np.isnan(found[1:]).all()
+    trained(short, tmp_path / "run")
+    test_training._with_config(tmp_path / "run", short)
+    new = tmp_path / "new.csv"
+    new.write_text("Subject,f0,f1,f2,f3,f4,f5\nx,1,1,1,1,1,1\ny,1e39,1,1,1,1,1\n")
+    said = prediction.predict(tmp_path / "run", new)
+    assert [row[0] for row in said.rows] == ["x"]
+    assert said.left_out[0][1] == "y" and "f0=1e+39 is no measurement" in said.left_out[0][3]
+    _, model = runs.model(tmp_path / "run", short, np.zeros((1, 6), np.float32))
+    lost = model._replace(params=jax.tree.map(lambda x: x * np.nan, model.params))
+    checkpoints.save_model(tmp_path / "run/checkpoints", "final", lost)
+    said = prediction.predict(tmp_path / "run", new)
+    assert not said.rows and "gives no number" in said.left_out[0][3]
+
+
+def test_a_store_that_was_copied_in_part_is_read_anew(tmp_path):
+    config = test_provenance.settings(test_provenance.study_folder(tmp_path))
+    config.data.store = True
+    study = preparation.prepare(config, tmp_path / "run", progress=False)
+    before = np.array(study.train.image)
+    del study
+    cut(tmp_path / "run/images", 0.5)
+    again = preparation.prepare(config, tmp_path / "run", progress=False)
+    np.testing.assert_array_equal(again.train.image, before)
+
+
+def test_check_names_the_workdir_its_settings_and_who_is_dropped_too_late(short, tmp_path):
+    trained(short, tmp_path / "run")
+    test_training._with_config(tmp_path / "run", short)
+    (tmp_path / "drop.csv").write_text("Subject\np000\n")
+    short.data.drop = str(tmp_path / "drop.csv")
+    with pytest.raises(ValueError, match=f"{tmp_path}/run: the run is over and was trained on p0"):
+        experiments_check.main(short, tmp_path / "run")
+    short.seed = 5
+    with pytest.raises(ValueError, match="other settings: seed was 0 and is now 5"):
+        experiments_check.main(short, tmp_path / "run")
