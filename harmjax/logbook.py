@@ -186,7 +186,9 @@ def equivalents(passes) -> int:
     return sum(weight * passes.get(kind, 0) for kind, weight in FORWARD_EQUIVALENTS.items())
 
 
-def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupted, kind) -> None:
+def write_harm(
+    path, names, centres, centre_of, labels, verdicts, mask, corrupted, kind, drop=()
+) -> None:
     """Writes harm.csv: a row per training sample.
 
     Args:
@@ -199,6 +201,7 @@ def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupte
         mask: [N] what the delivered model is trained on.
         corrupted: [N] bool, or None where nothing is simulated.
         kind: [N] str, the harm planted, '' where none.
+        drop: [N] bool, whom a person dropped: 'dropped', unless the policy had eliminated them.
     """
     verdicts = jax.device_get(verdicts)
     header = ["subject", "centre", "label", "harm", *verdicts.evidence]
@@ -208,6 +211,8 @@ def write_harm(path, names, centres, centre_of, labels, verdicts, mask, corrupte
     for i, name in enumerate(names):
         verdict = "eliminated" if verdicts.eliminated[i] else "kept"
         verdict = "pending" if verdicts.pending[i] else verdict
+        if len(drop) and drop[i] and verdict != "eliminated":
+            verdict = "dropped"
         cycle = int(verdicts.cycle[i]) if verdicts.cycle[i] >= 0 else None
         row = [name, centres[centre_of[i]], int(labels[i]), float(verdicts.harm[i])]
         row += [float(evidence[i]) for evidence in verdicts.evidence.values()]

@@ -265,6 +265,7 @@ def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
         mask,
         study.corrupted if study.simulated else None,
         study.kind,
+        study.drop,
     )
     logits = run.logits(model, study.test.image)
     found = metrics.metrics(logits, study.test.label)

@@ -274,3 +274,24 @@ def test_check_names_the_workdir_its_settings_and_who_is_dropped_too_late(short,
     short.seed = 5
     with pytest.raises(ValueError, match="other settings: seed was 0 and is now 5"):
         experiments_check.main(short, tmp_path / "run")
+
+
+@pytest.mark.parametrize("policy", ["none", "verify_revisit"])
+def test_whom_a_person_dropped_is_not_called_kept(short, tmp_path, policy):
+    short.policy.name, short.data.drop = policy, str(tmp_path / "drop.csv")
+    short.data.keep = str(tmp_path / "keep.csv")
+    (tmp_path / "drop.csv").write_text("Subject\np000\n")
+    (tmp_path / "keep.csv").write_text("Subject\np001\n")
+    trained(short, tmp_path / "run")
+    rows = tables.read(tmp_path / "run/harm.csv")
+    assert [(row["verdict"], row["mask"]) for row in rows[:2]] == [("dropped", "0"), ("kept", "1")]
+    masks = {"kept": "1", "pending": "0", "eliminated": "0"}
+    assert all(row["mask"] == masks[row["verdict"]] for row in rows[1:])
+
+
+def test_a_cut_manifest_is_named(short, tmp_path):
+    preparation.prepare(short, tmp_path / "run", progress=False)
+    path = tmp_path / "run/manifest.csv"
+    path.write_text(path.read_text()[:-40].rsplit(",", 3)[0])
+    with pytest.raises(records.ManifestError, match=f"{path}: damaged"):
+        preparation.prepare(short, tmp_path / "run", progress=False)

@@ -111,7 +111,7 @@ def read(path) -> Made | None:
     """Returns what a run is made of, or None where there is no manifest yet.
 
     Raises:
-        records.ManifestError: a manifest that this version did not write.
+        records.ManifestError: a manifest that this version did not write, or a damaged one.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -122,6 +122,15 @@ def read(path) -> Made | None:
             f"{path}: written by another version of harmjax, which did not record what was read; "
             "train anew in another --workdir"
         )
+    try:
+        return _made(header, rows)
+    except (ValueError, KeyError) as error:
+        raise records.ManifestError(
+            f"{path}: damaged ({error}): put it back, or train anew in another --workdir"
+        ) from error
+
+
+def _made(header, rows) -> Made:
     used, left = [], []
     for line, row in rows:
         try:

@@ -22,7 +22,7 @@ class Harm(NamedTuple):
     harm: np.ndarray  # [N] float, NaN where unknown
     p_value: np.ndarray  # [N] float, NaN where there is none
     mask: np.ndarray  # [N] float, what the delivered model was trained on
-    verdict: np.ndarray  # [N] str: kept, pending, eliminated
+    verdict: np.ndarray  # [N] str: kept, pending, eliminated, dropped
     cycle: np.ndarray  # [N] float, of the verdict, NaN where there is none
     evidence: dict  # column -> [N] float
     corrupted: np.ndarray  # [N] bool, all False unless simulated
