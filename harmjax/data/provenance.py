@@ -122,15 +122,6 @@ def read(path) -> Made | None:
             f"{path}: written by another version of harmjax, which did not record what was read; "
             "train anew in another --workdir"
         )
-    try:
-        return _made(header, rows)
-    except (ValueError, KeyError) as error:
-        raise records.ManifestError(
-            f"{path}: damaged ({error}): put it back, or train anew in another --workdir"
-        ) from error
-
-
-def _made(header, rows) -> Made:
     used, left = [], []
     for line, row in rows:
         try:
@@ -139,7 +130,7 @@ def _made(header, rows) -> Made:
                 left.append((_record(cell), cell["left_out"]))
             else:
                 used.append(_used(cell))
-        except ValueError as error:
+        except (ValueError, KeyError) as error:
             raise records.ManifestError(
                 f"{path}: row {line}: edited since the run wrote it, or damaged ({error}): restore "
                 "it as it was, or train anew in another --workdir"
