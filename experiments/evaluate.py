@@ -6,6 +6,8 @@ Evaluates the delivered model, and the model after every cycle whose checkpoint 
 (`--config.train.keep_checkpoints=all` when training).
 """
 
+import shutil
+
 from absl import flags
 
 from experiments import command
@@ -17,8 +19,13 @@ SPLIT = flags.DEFINE_enum("split", "test", ["test", "verification"], "Which scan
 def main(config, workdir):
     del config
     from harmjax import evaluation, tables
+    from harmjax.data import begun
 
-    found = evaluation.evaluate(command.path(RUN.value, "--run"), SPLIT.value)
+    run = command.path(RUN.value, "--run")
+    manifest = run / begun.MANIFEST
+    if manifest.exists() and not workdir.samefile(run):  # whom the evaluation is about
+        shutil.copyfile(manifest, workdir / begun.MANIFEST)
+    found = evaluation.evaluate(run, SPLIT.value)
     if found.text:
         command.log(workdir, found.text)
     tables.write(workdir / "evaluation.csv", evaluation.HEADER, found.rows)
