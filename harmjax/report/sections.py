@@ -207,7 +207,7 @@ def left_out(study) -> markup.Html:
     """Scans and centres of the manifest that the run did not use, with the reasons."""
     header = ["row", "subject", "place", "reason"]
     rows = [[p.row or "–", p.subject or "–", p.place, p.what] for p in study.problems]
-    words = f"{len(rows)} rows, files or centres of the manifest were not used."
+    words = f"Rows, files and centres of the manifest that were not used: {len(rows)}."
     return markup.join(
         markup.element("h2", "Left out"),
         markup.element("p", words if rows else "Nothing of the manifest was left out."),
