@@ -5,6 +5,7 @@ and `state`; `final` is the delivered model, without a state. They are written a
 calling thread: orbax's asynchronous checkpointer waits 300 s after an error before a process ends.
 """
 
+import contextlib
 import errno
 import pathlib
 import re
@@ -93,9 +94,10 @@ def _save(folder, name, items) -> None:
             checkpointer.save(part, ocp.args.Composite(**asked))
         _discard(path)
         part.rename(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # threads of orbax raise what they like
         for left in folder.glob(f"{name}.part*"):  # on a full disk, its space is needed
-            workdirs.remove(left)
+            with contextlib.suppress(OSError):  # they may still write; the next start removes it
+                workdirs.remove(left)
         raise OSError(*_reason(error), str(path)) from error
 
 
