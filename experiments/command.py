@@ -50,6 +50,7 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
             if WORKDIR.value is not None:
                 workdir = path(WORKDIR.value, "--workdir")
             config = located(CONFIG.value)
+            sys.unraisablehook = _logged(workdir)
             with _held(workdir) if hold and workdir else contextlib.nullcontext():
                 _keep_compiled_programs(workdir)
                 main(config, workdir)
@@ -199,6 +200,16 @@ def _held(workdir):
                 f"{error.filename}); name another one"
             ) from error
         yield
+
+
+def _logged(workdir):
+    """A hook that leaves to log.txt what threads of libraries raise once an error has ended them."""
+
+    def hook(unraisable):
+        with contextlib.suppress(OSError):
+            log(workdir, f"in a thread: {unraisable.exc_value!r}", echo=False)
+
+    return hook
 
 
 def _end_at_once(code) -> None:
