@@ -203,7 +203,7 @@ def _held(workdir):
 
 
 def _logged(workdir):
-    """A hook that leaves to log.txt what threads of libraries raise once an error has ended them."""
+    """A hook that writes to log.txt what threads of libraries raise when an error has ended them."""
 
     def hook(unraisable):
         with contextlib.suppress(OSError):
