@@ -203,7 +203,7 @@ def _held(workdir):
 
 
 def _logged(workdir):
-    """A hook that writes to log.txt what threads of libraries raise when an error has ended them."""
+    """A hook that writes to log.txt what a library raises in its threads after an error."""
 
     def hook(unraisable):
         with contextlib.suppress(OSError):
