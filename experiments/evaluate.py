@@ -28,9 +28,9 @@ def main(config, workdir):
     found = evaluation.evaluate(run, SPLIT.value)
     if found.text:
         command.log(workdir, found.text)
-    tables.write(workdir / "evaluation.csv", evaluation.HEADER, found.rows)
+    tables.write(workdir / "evaluation.csv", found.header, found.rows)
     overall = [[*row[:2], *row[4:]] for row in found.rows if row[3] == "all"]
-    shown = [*evaluation.HEADER[:2], *evaluation.HEADER[4:]]
+    shown = [*found.header[:2], *found.header[4:]]
     command.log(workdir, tables.aligned(shown, overall))
     command.log(workdir, f"by subgroup: {workdir / 'evaluation.csv'}")
 

@@ -21,7 +21,7 @@ def main(config, workdir):
 
     run, scans = command.path(RUN.value, "--run"), command.path(SCANS.value, "--scans")
     found = prediction.predict(run, scans)
-    tables.write(workdir / "predictions.csv", prediction.HEADER, found.rows)
+    tables.write(workdir / "predictions.csv", found.header, found.rows)
     tables.write(workdir / "left_out.csv", prediction.LEFT_OUT, found.left_out)
     command.log(workdir, "\n".join(found.notices))
     command.log(workdir, f"{len(found.rows)} scans in {workdir / 'predictions.csv'}")

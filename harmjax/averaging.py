@@ -51,7 +51,7 @@ def visits(
         trained = jnp.any(stop.ids < len(fed.centre))
         local, loss = fed.cond(trained, train, skip, local)
         total = jax.tree.map(lambda t, x: t + share.astype(t.dtype) * x, total, averaged(local))
-        return (local, total), trails.unverified(stop.ids, loss, trained)
+        return (local, total), trails.unverified(fed, stop.ids, loss, trained)
 
     def averaged(model):
         return model.params, model.batch_stats

@@ -7,25 +7,24 @@ import jax.numpy as jnp
 
 from harmjax import types
 
-CLASSES = 2
-
 
 class Scale(NamedTuple):
     """Scores of calibration scans of each class in ascending order, and the tail beyond them."""
 
-    score: types.Array  # [2, M] float32, -inf in front where a class has fewer than M scans
-    number: types.Array  # [2] float32, scans of the class
-    tail: types.Array  # [2] float32, the highest scans of it, which make up the tail
-    edge: types.Array  # [2] float32, the lowest score of these
-    excess: types.Array  # [2] float32, what the tail's scores exceed the edge by, summed
+    score: types.Array  # [K, M] float32, -inf in front where a class has fewer than M scans
+    number: types.Array  # [K] float32, scans of the class
+    tail: types.Array  # [K] float32, the highest scans of it, which make up the tail
+    edge: types.Array  # [K] float32, the lowest score of these
+    excess: types.Array  # [K] float32, what the tail's scores exceed the edge by, summed
 
 
-def scale(score, label, *, fraction: float = 0.1, least: int = 10) -> Scale:
+def scale(score, label, *, num_classes: int = 2, fraction: float = 0.1, least: int = 10) -> Scale:
     """The scale on which scores of one kind are measured.
 
     Args:
         score: [M] float32 of calibration scans, higher is more suspicious; NaN takes no part.
-        label: [M] class of each, 0 or 1.
+        label: [M] int32, class of each.
+        num_classes: K.
         fraction: Share of a class that makes up the tail.
         least: Fewest scans in the tail; all there are where a class has fewer.
     """
@@ -41,11 +40,11 @@ def scale(score, label, *, fraction: float = 0.1, least: int = 10) -> Scale:
         excess = jnp.sum(jnp.where(jnp.isfinite(beyond), beyond, 0.0))
         return Scale(ordered, number.astype(jnp.float32), tail.astype(jnp.float32), edge, excess)
 
-    return jax.vmap(of_class)(jnp.arange(CLASSES))
+    return jax.vmap(of_class)(jnp.arange(num_classes))
 
 
 def p_value(scale: Scale, score, label):
-    """P-values [K] of samples that took no part in the scale; 1 where the score is NaN.
+    """P-values [J] of samples that took no part in the scale; 1 where the score is NaN.
 
     Up to the edge of the tail, `(1 + #{calibration scans of the class with as high a score}) / (n +
     1)`, which holds its level for any n if good samples and calibration scans are exchangeable. A
@@ -55,8 +54,8 @@ def p_value(scale: Scale, score, label):
 
     Args:
         scale: From `scale`.
-        score: [K] float32.
-        label: [K] class of each, 0 or 1.
+        score: [J] float32.
+        label: [J] int32, class of each.
 
     References:
         Vovk, Gammerman & Shafer, Algorithmic learning in a random world, 2005, section 2.2.

@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Of BIDS file names, where a session has several T1w files; 'none' for files without it.
     entities = ("space", "res", "acq", "ce", "rec", "run", "desc")
     data.entities = ml_collections.ConfigDict({entity: "" for entity in entities})
+    data.classes = ()  # names of the classes in order; () for controls and patients
     data.spacing = 4.0  # mm, of the model's grid in a 160 x 192 x 160 mm box
     data.intensity = "raw"  # raw | percentile | zscore
     data.percentiles = (0.5, 99.5)  # of the nonzero voxels, for 'percentile'

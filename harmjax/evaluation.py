@@ -5,14 +5,15 @@ from typing import NamedTuple
 
 from harmjax import checkpoints, metrics, preparation, programs, runs
 
-HEADER = ("model", "cycle", "split", "group", *metrics.Metrics._fields)
+KEYS = ("model", "cycle", "split", "group")
 PHASES = ("warmup", "control", "delivery")
 
 
 class Evaluation(NamedTuple):
     """What the models of a run do on one split."""
 
-    rows: list[list]  # of evaluation.csv
+    header: tuple[str, ...]  # of evaluation.csv
+    rows: list[list]
     text: str  # what a person should know about the data, '' for nothing
 
 
@@ -39,11 +40,15 @@ def evaluate(run, split: str) -> Evaluation:
         for cycle in checkpoints.cycles(folder, phase)
     ]
     models.append(("final", config.train.cycles - 1, delivered))
+
+    def measured(logits, labels):
+        return metrics.metrics(logits, labels, held_out.classes).values()
+
     rows = []
     for name, cycle, model in models:
         found = logits(model, samples.image)
         rows += [
-            [name, cycle, split, group, *metrics.metrics(found[members], samples.label[members])]
+            [name, cycle, split, group, *measured(found[members], samples.label[members])]
             for group, members in held_out.groups
         ]
-    return Evaluation(rows, held_out.text)
+    return Evaluation((*KEYS, *metrics.names(held_out.classes)), rows, held_out.text)

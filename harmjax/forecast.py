@@ -122,9 +122,8 @@ def _asked(config, study, learner, policy, model) -> dict[str, int]:
         travel.cycle(watched, policy, draw, types.Travel(model, state), jax.random.key(0), 0)
         return tally()
 
-    positive = int(np.sum(held_out.label))
-    counts = types.Counts(positive, 0, len(held_out.label) - positive, 0)
-    state = policy.init(len(study.names), jax.tree.map(np.int32, counts))
+    number = np.bincount(held_out.label, minlength=len(study.classes))
+    state = policy.init(len(study.names), np.diag(number).astype(np.int32))
     asked = recorder.asked([jax.jit(cycle)(model, state)])
     return {
         kind: sum(n.samples * request.passes.count(kind) for request, n in asked.items())

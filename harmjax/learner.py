@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harmjax import losses, types
+from harmjax import task as tasks
+from harmjax import types
 
 
 def published_schedule(
@@ -41,9 +42,10 @@ def learner(
     classifier: types.Classifier,
     schedule: Callable,
     *,
+    task: tasks.Task | None = None,
     optimiser: optax.GradientTransformation | None = None,
 ) -> types.Learner:
-    """A learner for one classifier: `init`, `learn`, `logits`, `features`, `rate`, `learn_along`.
+    """A learner for one classifier, see `types.Learner`.
 
     `learn` takes one optimiser step on `sum(w l) / n` (n = samples offered). If every weight is 0
     the model comes back untouched, optimiser state and batch statistics included.
@@ -56,6 +58,7 @@ def learner(
     Args:
         classifier: From `harmjax.models`.
         schedule: cycle -> learning rate.
+        task: What the classifier's logits are read as; two classes by default.
         optimiser: An optax transformation without a learning rate; by default Adam with eps 1e-7 as
             published.
 
@@ -69,8 +72,9 @@ def learner(
         >>> mlp = learner(models.get('mlp')(hidden=(4,)), published_schedule())
         >>> model = mlp.init(jax.random.key(0), jnp.zeros((1, 3)))
         >>> mlp.logits(model, jnp.zeros((2, 3))).shape
-        (2,)
+        (2, 2)
     """
+    task = task or tasks.classification()
     optimiser = optimiser or optax.scale_by_adam(eps=1e-7)
 
     def init(key, image) -> types.Model:
@@ -82,8 +86,8 @@ def learner(
         logits, _, after = classifier.apply(
             variables, batch.image, weight, batch.keys, True, *along
         )
-        loss = losses.binary_cross_entropy(logits, batch.label)
-        return losses.stop_loss(loss, weight, offered), after.batch_stats
+        loss = task.loss(logits, batch.label)
+        return tasks.stop_loss(loss, weight, offered), after.batch_stats
 
     def stepped(model, gradient, batch_stats, weight, cycle):
         direction, opt_state = optimiser.update(gradient, model.opt_state, model.params)
@@ -124,7 +128,7 @@ def learner(
     def features(model, image):
         return forward(model, image)[1]
 
-    return types.Learner(init, learn, logits, features, schedule, learn_along, forward)
+    return types.Learner(task, init, learn, logits, features, schedule, learn_along, forward)
 
 
 def once(learner: types.Learner, model: types.Model, image) -> types.Learner:

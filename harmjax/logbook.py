@@ -11,28 +11,43 @@ import pathlib
 import jax
 import numpy as np
 
-from harmjax import metrics, tables, types, workdirs
+from harmjax import metrics, tables, task, types, workdirs
 from harmjax.federations import traffic
 
-DECISIONS = (
-    *("cycle", "stop", "centre", "kind", "subjects", "tp", "fp", "tn", "fn", "fpr", "fnr"),
-    *("reference_fpr", "reference_fnr", "allowed", "accepted", "p_value"),
-)
-METRICS = ("cycle", "split", "group", *metrics.Metrics._fields)
+KEYS = ("cycle", "stop", "centre", "kind", "subjects")
+COUNTS = ("tp", "fp", "tn", "fn", "fpr", "fnr", "reference_fpr", "reference_fnr")
+VERDICT = ("allowed", "accepted", "p_value")
 FORWARD_EQUIVALENTS = {"forward": 1, "gradient": 3, "jvp": 2}
 
 
-def error_rates(counts: types.Counts) -> tuple[float, float]:
-    """False-positive and false-negative rate of concrete counts; NaN without a class."""
-    tp, fp, tn, fn = (int(c) for c in counts)
-    return (fp / (fp + tn) if fp + tn else math.nan, fn / (fn + tp) if fn + tp else math.nan)
+def decision_columns(classes) -> tuple[str, ...]:
+    """Columns of decisions.csv: of two classes counts and rates, of more the errors of each.
+
+    Args:
+        classes: [K] names.
+    """
+    if len(classes) == 2:
+        return *KEYS, *COUNTS, *VERDICT
+    each = (f"{what}_{name}" for what in ("errors", "n", "reference") for name in classes)
+    return *KEYS, *each, *VERDICT
 
 
-def baseline_row(cycle: int, counts: types.Counts) -> list:
+def metric_columns(classes) -> tuple[str, ...]:
+    """Columns of metrics.csv and delivered.csv."""
+    return "cycle", "split", "group", *metrics.names(classes)
+
+
+def error_rates(confusion) -> list[float]:
+    """The error rate of each class [K] of concrete counts [K, K]; NaN without scans of it."""
+    confusion = np.asarray(confusion)
+    pairs = zip(task.errors(confusion).tolist(), task.totals(confusion).tolist(), strict=True)
+    return [wrong / number if number else math.nan for wrong, number in pairs]
+
+
+def baseline_row(cycle: int, confusion) -> list:
     """The row of decisions.csv that sets the first reference."""
-    numbers = [int(c) for c in counts]
-    rates = error_rates(counts)
-    return [cycle, None, "", "baseline", "", *numbers, *rates, None, None, None, 1, None]
+    numbers = _numbers(np.asarray(confusion), None)
+    return [cycle, None, "", "baseline", "", *numbers, None, 1, None]
 
 
 def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> list[list]:
@@ -65,27 +80,37 @@ def _decided(trail):
 
 def _row(cycle, stop, centre, one, names) -> list:
     subjects = ";".join(names[i] for i in one.ids if i < len(names))
-    numbers = [*(int(c) for c in one.counts), *error_rates(one.counts)]
-    compared = [None, None, None]
-    if int(one.kind) in types.COMPARED:
-        compared = [*error_rates(one.reference), round(float(one.allowed), 6)]
+    is_compared = int(one.kind) in types.COMPARED
+    numbers = _numbers(one.confusion, one.reference if is_compared else None)
+    allowed = round(float(one.allowed), 6) if is_compared else None
     kind = types.TRIAL_KINDS[int(one.kind)]
-    verdict = [int(one.accepted), float(one.p_value)]
-    return [cycle, stop, centre, kind, subjects, *numbers, *compared, *verdict]
+    verdict = [allowed, int(one.accepted), float(one.p_value)]
+    return [cycle, stop, centre, kind, subjects, *numbers, *verdict]
 
 
-def metric_rows(cycle, split, logits, labels, groups) -> list[list]:
+def _numbers(confusion, reference) -> list:
+    """What `decision_columns` has of confusion counts [K, K], and of a reference's or None."""
+    if len(confusion) == 2:
+        (tn, fp), (fn, tp) = confusion.tolist()
+        before = [None, None] if reference is None else error_rates(reference)
+        return [tp, fp, tn, fn, *error_rates(confusion), *before]
+    before = [None] * len(confusion) if reference is None else task.errors(reference).tolist()
+    return [*task.errors(confusion).tolist(), *task.totals(confusion).tolist(), *before]
+
+
+def metric_rows(cycle, split, logits, labels, groups, classes) -> list[list]:
     """Rows of metrics.csv for one cycle and split, one per subgroup.
 
     Args:
         cycle: The cycle.
         split: 'verification' or 'test'.
-        logits: [M] float.
-        labels: [M] 0 or 1.
+        logits: [M, K] float.
+        labels: [M] int.
         groups: Pairs of name and members [M] bool.
+        classes: [K] names.
     """
     return [
-        [cycle, split, name, *metrics.metrics(logits[members], labels[members])]
+        [cycle, split, name, *metrics.metrics(logits[members], labels[members], classes).values()]
         for name, members in groups
     ]
 
@@ -101,7 +126,7 @@ def cost_entry(phase: str, cycle: int, asked) -> dict:
         cycle: The cycle.
         asked: What was asked of the centres, from `programs.Program.asked`.
     """
-    parts = {"learn": {}, "counts": {}, "score": {}}
+    parts = {"learn": {}, "confusion": {}, "score": {}}
     for request, number in asked.items():
         parts[request.name if request.name in parts else "score"][request] = number
     passes = {name: _passes(part) for name, part in parts.items()}
@@ -110,11 +135,11 @@ def cost_entry(phase: str, cycle: int, asked) -> dict:
         "phase": phase,
         "cycle": cycle,
         "gradient": passes["learn"]["gradient"],
-        "forward": passes["counts"]["forward"],
+        "forward": passes["confusion"]["forward"],
         "score": passes["score"],
-        "verifications": sum(number.times for number in parts["counts"].values()),
+        "verifications": sum(number.times for number in parts["confusion"].values()),
         "model_bytes": sent["learn"],
-        "count_bytes": sent["counts"],
+        "count_bytes": sent["confusion"],
         "score_bytes": sent["score"],
     }
 

@@ -1,58 +1,87 @@
 """Misdiagnosis, measured on the host: error rates, AUROC and loss, overall and by subgroup."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from harmjax import types
 
-class Metrics(NamedTuple):
-    """Fractions except `n` (scans) and `loss` (nats); NaN where a class is missing.
-
-    All but `n` are NaN where a logit is: such a scan has no diagnosis, right or wrong.
-    """
-
-    n: int
-    accuracy: float
-    sensitivity: float
-    specificity: float
-    f1: float
-    auroc: float
-    fpr: float
-    fnr: float
-    loss: float
+BINARY = ("accuracy", "sensitivity", "specificity", "f1", "auroc", "fpr", "fnr", "loss")
 
 
-def metrics(logits, labels) -> Metrics:
-    """All metrics of one group at threshold 0.5.
-
-    Args:
-        logits: [M] float.
-        labels: [M] 0 or 1.
+def names(classes: Sequence[str]) -> tuple[str, ...]:
+    """What `metrics` measures of these classes, in the order of tables.
 
     Example:
-        >>> found = metrics([2.0, -1.0, 1.0, -3.0], [1, 1, 0, 0])
-        >>> found.sensitivity, found.specificity, found.auroc
+        >>> names(("HC", "MCI", "AD"))[4:]
+        ('loss', 'sensitivity_HC', 'sensitivity_MCI', 'sensitivity_AD')
+    """
+    if len(classes) == 2:
+        return "n", *BINARY
+    each = (f"sensitivity_{name}" for name in classes)
+    return "n", "accuracy", "balanced_accuracy", "auroc", "loss", *each
+
+
+def metrics(logits, labels, classes: Sequence[str] = types.BINARY) -> dict[str, float]:
+    """All metrics of one group, by `names`: fractions, except `n` (scans) and `loss` (nats).
+
+    The class with the highest logit is the diagnosis. Of two classes the second is the disease.
+    The AUROC of K classes is the mean over classes of one against all others by its probability.
+    NaN where a class is missing; all but `n` where a logit is NaN: such a scan has no diagnosis,
+    right or wrong.
+
+    Args:
+        logits: [M, K] float.
+        labels: [M] int.
+        classes: [K] names.
+
+    Example:
+        >>> found = metrics([[0, 2.0], [0, -1.0], [0, 1.0], [0, -3.0]], [1, 1, 0, 0])
+        >>> found["sensitivity"], found["specificity"], found["auroc"]
         (0.5, 0.5, 0.75)
     """
-    logits, labels = np.asarray(logits, float), np.asarray(labels).astype(bool)
+    num_classes = len(classes)
+    logits = np.asarray(logits, float).reshape(-1, num_classes)
+    labels = np.asarray(labels).astype(int)
     if np.isnan(logits).any():
-        return Metrics(len(labels), *[float("nan")] * (len(Metrics._fields) - 1))
-    positive = logits > 0
-    tp, fp = int((positive & labels).sum()), int((positive & ~labels).sum())
-    fn, tn = int((~positive & labels).sum()), int((~positive & ~labels).sum())
-    loss = np.logaddexp(0, np.where(labels, -logits, logits))
-    return Metrics(
-        n=len(labels),
-        accuracy=_ratio(tp + tn, len(labels)),
-        sensitivity=_ratio(tp, tp + fn),
-        specificity=_ratio(tn, tn + fp),
-        f1=_ratio(2 * tp, 2 * tp + fp + fn),
-        auroc=auroc(logits, labels),
-        fpr=_ratio(fp, fp + tn),
-        fnr=_ratio(fn, fn + tp),
-        loss=float(loss.mean()) if len(loss) else float("nan"),
-    )
+        return {name: float("nan") for name in names(classes)} | {"n": len(labels)}
+    confusion = np.zeros((num_classes, num_classes), int)
+    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    loss = -log_p[np.arange(len(labels)), labels]
+    if num_classes == 2:
+        area = auroc(logits[:, 1] - logits[:, 0], labels == 1)
+    else:
+        area = float(np.mean([auroc(log_p[:, k], labels == k) for k in range(num_classes)]))
+    return of_sums(confusion, float(loss.mean()) if len(loss) else float("nan"), area, classes)
+
+
+def of_sums(confusion, loss: float, area: float, classes: Sequence[str]) -> dict[str, float]:
+    """The same from what centres add up.
+
+    Args:
+        confusion: [K, K] int, rows are the true classes.
+        loss: Mean, nats.
+        area: AUROC.
+        classes: [K] names.
+    """
+    confusion = np.asarray(confusion)
+    number, right = int(confusion.sum()), confusion.diagonal()
+    found = {"n": number, "accuracy": _ratio(right.sum(), number), "auroc": area, "loss": loss}
+    if len(classes) > 2:
+        each = [_ratio(r, n) for r, n in zip(right, confusion.sum(axis=1), strict=True)]
+        found |= {"balanced_accuracy": float(np.mean(each))}
+        found |= {f"sensitivity_{name}": share for name, share in zip(classes, each, strict=True)}
+    else:
+        (tn, fp), (fn, tp) = confusion.tolist()
+        found |= {
+            "sensitivity": _ratio(tp, tp + fn),
+            "specificity": _ratio(tn, tn + fp),
+            "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+            "fpr": _ratio(fp, fp + tn),
+            "fnr": _ratio(fn, fn + tp),
+        }
+    return {name: found[name] for name in names(classes)}
 
 
 def auroc(scores, labels) -> float:

@@ -24,7 +24,7 @@ class Run(NamedTuple):
     workdir: pathlib.Path
     study: preparation.Study
     learner: types.Learner
-    logits: Callable  # (Model, images) -> [M] float32
+    logits: Callable  # (Model, images) -> [M, K] float32
     progress: bool
 
 
@@ -67,7 +67,7 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
         chunk=train.verification_batch,
         minimum=train.minimum_group,
     )
-    baseline = program.counts(model)
+    baseline = program.confusion(model)
     traveller = types.Travel(model, policy.init(len(study.names), baseline))
     done = [c for c in checkpoints.cycles(folder, phase) if c in cycles]
     if done:
@@ -161,9 +161,9 @@ def _show(run, bar, program, cycle, traveller, stops, trail):
     kind = np.asarray(trail.kind)
     decided = np.argwhere(np.isin(kind, (*types.VERIFIED, *types.JUDGED)))
     if len(decided):
-        counts = jax.tree.map(lambda x: x[tuple(decided[-1])], trail.counts)
-        rates = logbook.error_rates(counts)
-        shown |= {"fpr": f"{rates[0]:.2f}", "fnr": f"{rates[1]:.2f}"}
+        rates = logbook.error_rates(trail.confusion[tuple(decided[-1])])
+        names = ("fpr", "fnr") if len(rates) == 2 else run.study.classes
+        shown |= {name: f"{rate:.2f}" for name, rate in zip(names, rates, strict=True)}
         pending = program.verdicts(traveller.state, cycle).pending
         shown["suspects"] = int(np.sum(np.asarray(pending)))
     bar.set_postfix(shown)
@@ -181,8 +181,10 @@ def _open_log(run, phase, metrics_file, done: range, cycles: range) -> Log:
     folder, entries = run.workdir, logbook.read_cost(run.workdir / "cost.json")
     path = folder / metrics_file
     again = range(done.stop, cycles.stop)
-    decisions = logbook.rows_but(folder / "decisions.csv", logbook.DECISIONS, again)
-    metrics = logbook.rows_but(path, logbook.METRICS, again)
+    decisions = logbook.rows_but(
+        folder / "decisions.csv", logbook.decision_columns(run.study.classes), again
+    )
+    metrics = logbook.rows_but(path, logbook.metric_columns(run.study.classes), again)
     _check_rows(path, {int(row[0]) for row in metrics}, done)
     _check_rows(folder / "cost.json", {e["cycle"] for e in entries if e["phase"] == phase}, done)
     if phase == "control":
@@ -213,15 +215,18 @@ def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
                 cycle, stops, trail, closing, study.names, study.centres, study.train.centre
             )
         )
-        tables.write(run.workdir / "decisions.csv", logbook.DECISIONS, log.decisions)
+        header = logbook.decision_columns(study.classes)
+        tables.write(run.workdir / "decisions.csv", header, log.decisions)
     for split in ("verification", "test"):
         samples = getattr(study, split)
         logits = run.logits(traveller.model, samples.image)
         log.metrics.extend(
-            logbook.metric_rows(cycle, split, logits, samples.label, study.groups[split])
+            logbook.metric_rows(
+                cycle, split, logits, samples.label, study.groups[split], study.classes
+            )
         )
     rows = sorted(log.metrics, key=lambda row: int(row[0]))
-    tables.write(log.metrics_path, logbook.METRICS, rows)
+    tables.write(log.metrics_path, logbook.metric_columns(study.classes), rows)
     entry = logbook.cost_entry(phase, cycle, asked)
     log.cost.append(entry | {"seconds": round(seconds, 4)})
     logbook.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))

@@ -8,20 +8,20 @@ import numpy as np
 from harmjax import preparation, programs, runs
 from harmjax.data import bids, checks, manifest, nifti, records, tabular
 
-HEADER = ("subject", "session", "centre", "path", "probability", "logit", "run_split")
 LEFT_OUT = ("row", "subject", "place", "problem")
 
 
 class Prediction(NamedTuple):
     """What a delivered model says of new scans."""
 
-    rows: list[list]  # of predictions.csv, one per scan
+    header: tuple[str, ...]  # of predictions.csv
+    rows: list[list]  # one per scan
     left_out: list[list]  # of left_out.csv
     notices: tuple[str, ...]  # what a person should know
 
 
 def predict(run, scans) -> Prediction:
-    """The probability of disease of every scan that can be read.
+    """The probability of disease, or of each class, of every scan that can be read.
 
     Scans are read exactly as the run read its own: grid, intensities and, for tabular data, the
     standardisation learned from its training patients. `run_split` says of scans and people that
@@ -37,7 +37,7 @@ def predict(run, scans) -> Prediction:
             at all.
     """
     config = runs.config(run)
-    data = config.data
+    data, classes = config.data, preparation.classes(config.data)
     made, notices = preparation.unchanged(config, run)
     listing = manifest.read(
         scans,
@@ -56,25 +56,37 @@ def predict(run, scans) -> Prediction:
             images = tabular.apply(prepared, images)
         learner, model = runs.model(run, config, images[:1])
         logits = programs.logits(learner, config.train.verification_batch)(model, images)
-        with np.errstate(over="ignore"):  # of a logit far below 0, where it is 0
-            probability = 1 / (1 + np.exp(-logits.astype(float)))
         known, people = _known(made)
-        for r, digest, p, z in zip(
-            cohort.records, cohort.digests, probability, logits, strict=True
-        ):
-            if np.isnan(z):
+        for r, digest, z in zip(cohort.records, cohort.digests, logits, strict=True):
+            if np.isnan(z).any():
                 what = "the model gives no number: it, or the scan, is out of all bounds"
                 unsaid.append(records.Problem(r.row, r.subject, r.path or "features", what))
                 continue
             used = known.get(nifti.image_digest(digest)) or _split(people, r)
-            rows.append([r.subject, r.session, r.centre, r.path, float(p), float(z), used])
+            rows.append([r.subject, r.session, r.centre, r.path, *_said(z, classes), used])
     trained = sum(row[-1] == "train" for row in rows)
     if trained:
         notices += (f"{trained} of {len(rows)} are of scans or people that the run trained on",)
     notices += listing.notices
     notices += (checks.table(cohort.notices),) if cohort.notices else ()
     left_out = sorted((*listing.problems, *failures, *unsaid))
-    return Prediction(rows, [list(p) for p in left_out], notices)
+    return Prediction(_header(classes), rows, [list(p) for p in left_out], notices)
+
+
+def _header(classes) -> tuple[str, ...]:
+    said = ("probability", "logit")
+    if len(classes) > 2:
+        said = ("diagnosis", *(f"probability_{name}" for name in classes))
+    return "subject", "session", "centre", "path", *said, "run_split"
+
+
+def _said(logits, classes) -> list:
+    """Probability and logit of the disease; of more classes the diagnosis and all probabilities."""
+    logits = logits.astype(float)
+    probability = np.exp(logits - np.logaddexp.reduce(logits))
+    if len(classes) == 2:
+        return [float(probability[1]), float(logits[1] - logits[0])]
+    return [classes[int(logits.argmax())], *probability.tolist()]
 
 
 def _known(made) -> tuple[dict, dict]:

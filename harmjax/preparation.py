@@ -36,6 +36,7 @@ class Study(NamedTuple):
     features: tuple[str, ...] = ()  # columns of tabular data, as the manifest has them
     raw: np.ndarray | None = None  # [N, F] training features in their own units, harm included
     problems: tuple[records.Problem, ...] = ()  # what was left out
+    classes: tuple[str, ...] = types.BINARY  # [K] names
 
 
 class HeldOut(NamedTuple):
@@ -44,6 +45,7 @@ class HeldOut(NamedTuple):
     samples: types.Samples
     groups: list  # pairs of a subgroup's name and its members [M] bool
     text: str  # what a person should know
+    classes: tuple[str, ...] = types.BINARY  # [K] names
 
 
 def prepare(config, workdir, *, progress: bool = True) -> Study:
@@ -132,6 +134,11 @@ def unchanged(config, run) -> tuple[provenance.Made, tuple[str, ...]]:
     begun.refuse(run, change.problems)
     gone = (f"{len(change.absent)} of the run's own scans are not at hand",)
     return made, (*change.notices, *(gone if change.absent else ()))
+
+
+def classes(data) -> tuple[str, ...]:
+    """[K] names of the classes that a config's group `data` tells apart."""
+    return tuple(data.classes) or types.BINARY
 
 
 def is_retrained(config) -> bool:

@@ -24,7 +24,7 @@ class Program(NamedTuple):
         Callable  # (Travel, Stop [stops_per_call]) -> (Travel, Trail [stops_per_call, R], tally)
     )
     close: Callable  # (Travel, cycle) -> (Travel, Trail [R], tally)
-    counts: Callable  # (Model) -> Counts over the verification scans
+    confusion: Callable  # (Model) -> [K, K] int32 over the verification scans
     verdicts: Callable  # (state, cycle) -> Verdicts
     stops_per_call: int
     asked: Callable  # (tallies) -> what they say was asked of centres, see `traffic.Recorder`
@@ -61,7 +61,7 @@ def program(
         stops_per_call: Stops of one compiled call; between calls progress is reported. Averaging
             takes all stops of a cycle at once.
         chunk: Verification scans per forward pass.
-        minimum: Centres with fewer held-out scans than this answer counts only.
+        minimum: Centres with fewer held-out scans than this answer their confusion only.
 
     Raises:
         ValueError: Unknown topology or federation.
@@ -119,7 +119,7 @@ def program(
         stops=lambda traveller, number: stops(traveller.state, number),
         visits=counted(lambda fed, *args: rounds(fed, policy, *args)),
         close=counted(policy.close),
-        counts=compiled(lambda data, model: fed(data).total("counts", model)),
+        confusion=compiled(lambda data, model: fed(data).total("confusion", model)),
         verdicts=policy.verdicts,
         stops_per_call=stops_per_call,
         asked=recorder.asked,
@@ -136,7 +136,7 @@ def _padded(stops: types.Stop, extra: int, num_samples: int) -> types.Stop:
 
 
 def logits(learner: types.Learner, chunk: int = 64) -> Callable:
-    """A function `(Model, images [M, *S]) -> [M] float32` in NumPy, `chunk` scans at a time."""
+    """A function `(Model, images [M, *S]) -> [M, K] float32` in NumPy, `chunk` scans at a time."""
     forward = jax.jit(learner.logits)
 
     def evaluate(model, images):
@@ -145,6 +145,8 @@ def logits(learner: types.Learner, chunk: int = 64) -> Callable:
         for start in range(0, len(images), size):
             ids = np.minimum(np.arange(start, start + size), len(images) - 1)
             parts.append(np.asarray(forward(model, jnp.asarray(images[ids]))))
-        return np.concatenate(parts)[: len(images)] if parts else np.zeros(0, np.float32)
+        if not parts:
+            return np.zeros((0, learner.task.num_classes), np.float32)
+        return np.concatenate(parts)[: len(images)]
 
     return evaluate

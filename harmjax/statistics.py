@@ -7,19 +7,20 @@ sums over batches and centres, so nothing about a single scan leaves a centre.
 import jax
 import jax.numpy as jnp
 
-from harmjax import descriptors, losses, precision, types
+from harmjax import descriptors, precision, task, types
 
-EVERY_CENTRE = ("counts",)  # anything finer is asked only of centres with enough scans
+EVERY_CENTRE = ("confusion",)  # anything finer is asked only of centres with enough scans
 
 
-def counts(learner: types.Learner, model, batch, weight) -> types.Counts:
-    """Confusion counts at threshold 0.5, int32."""
-    return losses.confusion(learner.logits(model, batch.image), batch.label, weight > 0)
+def confusion(learner: types.Learner, model, batch, weight):
+    """How often [K, K] int32 a scan of each class (rows) was taken for each (columns)."""
+    predicted = learner.task.predicted(learner.logits(model, batch.image))
+    return task.confusion(predicted, batch.label, weight > 0, learner.task.num_classes)
 
 
 def loss(learner: types.Learner, model, batch, weight):
-    """Summed binary cross-entropy in nats, and the number of scans: two float32 scalars."""
-    return jnp.sum(weight * losses.of_samples(learner, model, batch)), jnp.sum(weight)
+    """Summed cross-entropy in nats, and the number of scans: two float32 scalars."""
+    return jnp.sum(weight * task.of_samples(learner, model, batch)), jnp.sum(weight)
 
 
 def gradient(learner: types.Learner, model, batch, weight):
@@ -28,11 +29,11 @@ def gradient(learner: types.Learner, model, batch, weight):
 
 
 def error(learner: types.Learner, model, batch, weight):
-    """Summed probability of the wrong class, |p - y|, and the number of scans.
+    """Summed probability of the wrong classes, and the number of scans.
 
     Over their number it is a misdiagnosis rate without a threshold. Label noise that hits both
     classes alike only shrinks its differences between models, to 1 - 2 noise of their size; those
-    of the cross-entropy it can reverse.
+    of the cross-entropy it can reverse. Of K classes the factor is 1 - K / (K - 1) noise.
 
     References:
         Ghosh, Kumar & Sastry, Robust loss functions under label noise for deep neural networks,
@@ -55,23 +56,24 @@ def hessian_product(learner: types.Learner, model, batch, weight, tangent):
 def gauss_newton_product(learner: types.Learner, model, batch, weight, tangent):
     """Gauss-Newton matrix of the summed loss times `tangent`, and the number of scans.
 
-    The matrix is the sum of `p (1 - p) J J^T` over scans, J the gradient of a scan's logit and p
-    its probability: the Hessian without the logit's own curvature, never negative.
+    The matrix is the sum of `J^T (diag p - p p^T) J` over scans, J [K, P] the derivatives of a
+    scan's logits by the parameters and p its probabilities: the Hessian without the logits' own
+    curvature, never negative.
     """
 
     def logits(params):
         return learner.logits(model._replace(params=params), batch.image)
 
     outputs, change = jax.jvp(logits, (model.params,), (tangent,))
-    probability = jax.nn.sigmoid(outputs)
-    pulled = jax.vjp(logits, model.params)[1](weight * probability * (1 - probability) * change)
+    curved = learner.task.curve(outputs, change)
+    pulled = jax.vjp(logits, model.params)[1](weight[:, None] * curved)
     return pulled[0], jnp.sum(weight)
 
 
 def feature_moments(learner: types.Learner, model, batch, weight):
-    """Numbers [2] and feature sums [2, F] of each class, and the sum of x x^T [F, F] over both."""
+    """Numbers [K] and feature sums [K, F] of each class, and the sum of x x^T [F, F] over all."""
     features = learner.features(model, batch.image)
-    members = jax.nn.one_hot(batch.label, 2) * weight[:, None]
+    members = jax.nn.one_hot(batch.label, learner.task.num_classes) * weight[:, None]
     return jnp.sum(members, axis=0), *_moments(members, weight, features)
 
 
@@ -83,20 +85,20 @@ def appearance_moments(learner: types.Learner, model, batch, weight):
 
 
 def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototypes):
-    """Numbers [2, P] and feature sums [2, P, F] of the scans nearest each prototype of their class.
+    """Numbers [K, P] and feature sums [K, P, F] of the scans nearest each prototype of their class.
 
     Args:
         learner: What every centre computes.
         model: The model whose features are meant.
         batch: Held-out scans.
         weight: [B], 0 where a slot is not asked.
-        prototypes: [2, P, F].
+        prototypes: [K, P, F].
     """
     features = learner.features(model, batch.image)
     own = prototypes[batch.label]
     distance = jnp.sum((features[:, None] - own) ** 2, axis=-1)
     chosen = jax.nn.one_hot(jnp.argmin(distance, axis=1), prototypes.shape[1])
-    classes = jax.nn.one_hot(batch.label, 2) * weight[:, None]
+    classes = jax.nn.one_hot(batch.label, learner.task.num_classes) * weight[:, None]
     members = classes[:, :, None] * chosen[:, None]
     return jnp.sum(members, axis=0), jnp.einsum("bcp,bf->cpf", members, features)
 
@@ -110,13 +112,13 @@ def _moments(members, weight, x):
 def _summed_error(learner, model, batch, weight):
     def summed(params):
         logits = learner.logits(model._replace(params=params), batch.image)
-        return jnp.sum(weight * jnp.abs(jax.nn.sigmoid(logits) - batch.label))
+        return jnp.sum(weight * learner.task.error(logits, batch.label))
 
     return summed
 
 
 def _summed_loss(learner, model, batch, weight):
     def summed(params):
-        return jnp.sum(weight * losses.of_samples(learner, model._replace(params=params), batch))
+        return jnp.sum(weight * task.of_samples(learner, model._replace(params=params), batch))
 
     return summed

@@ -190,10 +190,11 @@ def summary(table: Table, replicates: Sequence[str], choose_by: str, workdir) ->
 
 def _table(keys, jobs, outcomes) -> Table:
     simulated = any(outcome["planted"] for outcome in outcomes)
-    columns = [n for n in sweep_jobs.OUTCOME if simulated or n not in ONLY_SIMULATED]
+    every = dict.fromkeys(n for outcome in outcomes for n in outcome)
+    columns = [n for n in every if simulated or n not in ONLY_SIMULATED]
     rows = [
         {key: cell(_value(job.config, key)) for key in keys}
-        | {name: outcome[name] for name in columns}
+        | {name: outcome.get(name, "") for name in columns}
         | {"run": job.workdir.name}
         for job, outcome in zip(jobs, outcomes, strict=True)
     ]

@@ -28,8 +28,7 @@ from harmjax import (
 )
 from harmjax.data import begun
 
-OUTCOME = (
-    *(f"test_{name}" for name in metrics.Metrics._fields[1:]),
+FOUND = (
     *("verification_loss", "verification_auroc", "eliminated", "pending"),
     *("planted", "hits", "wrongly_eliminated", "forward_equivalents", "seconds", "problem"),
 )
@@ -46,6 +45,12 @@ class Job(NamedTuple):
     workdir: pathlib.Path
     home: pathlib.Path  # where the study is prepared, once for all jobs with this home
     warmup: pathlib.Path | None  # workdir of the earlier job whose warm-up this one starts from
+
+
+def columns(config) -> tuple[str, ...]:
+    """What outcome.csv has of a run with this config."""
+    measured = metrics.names(preparation.classes(config.data))[1:]
+    return *(f"test_{name}" for name in measured), *FOUND
 
 
 def planned(configs: Sequence, folders: Sequence, *, names=None, homes=None) -> list[Job]:
@@ -90,7 +95,7 @@ def run(
     replicas: str = "loop",
     progress: str = "runs",
 ) -> Iterator[tuple[Job, dict[str, str]]]:
-    """Yields every job with its outcome, as text by the columns of `OUTCOME`.
+    """Yields every job with its outcome, as text by `columns`.
 
     Finished jobs are not run again, killed ones resume. Jobs of one home come one after another,
     so that one study is in memory at a time. A loss that is not finite ends a job, not the others:
@@ -159,7 +164,7 @@ def _outcome(job: Job) -> dict[str, str]:
         ValueError: It is damaged.
     """
     rows = tables.read(_path(job))
-    if len(rows) != 1 or tuple(rows[0]) != OUTCOME or None in rows[0].values():
+    if len(rows) != 1 or tuple(rows[0]) != columns(job.config) or None in rows[0].values():
         raise ValueError(
             f"{_path(job)} is damaged, or of another harmjax: delete it, and the run goes on"
         )
@@ -193,7 +198,8 @@ def _path(job: Job) -> pathlib.Path:
 
 
 def _write(job: Job, row) -> None:
-    tables.write(_path(job), OUTCOME, [[row.get(name) for name in OUTCOME]])
+    header = columns(job.config)
+    tables.write(_path(job), header, [[row.get(name) for name in header]])
 
 
 def _prepared(job: Job, progress, say) -> preparation.Study:
@@ -247,7 +253,7 @@ def _row(job: Job, study, outcome: training.Outcome) -> dict:
     gone = np.asarray(outcome.verdicts.eliminated)
     phases = outcome.cost["phases"]
     after = [phases[name] for name in phases if name != "warm-up"]
-    row = {f"test_{name}": value for name, value in outcome.metrics._asdict().items()}
+    row = {f"test_{name}": value for name, value in outcome.metrics.items()}
     verified = _verified(job.workdir)
     row |= {f"verification_{name}": verified[name] for name in ("loss", "auroc")}
     row |= {

@@ -28,6 +28,7 @@ from harmjax import (
     types,
     whose,
 )
+from harmjax import task as tasks
 from harmjax.federations import memory
 from harmjax.policies import fixed
 
@@ -41,7 +42,7 @@ class Trained(NamedTuple):
     """One run, and what it gave after every cycle."""
 
     model: types.Model  # delivered
-    logits: dict  # split -> [C, M] float32
+    logits: dict  # split -> [C, M, K] float32
     finite: types.Array  # [C] bool, whether all losses of a cycle were
     visits: types.Array  # [C] int32, samples trained on
 
@@ -120,7 +121,8 @@ def _run(config, study, policy) -> Callable:
     """`(samples of the splits, seed, learning rate, decay) -> Trained`: warm-up and control."""
     train, num_samples = config.train, len(study.names)
     settings = dict(config.model)
-    classifier = models.get(settings.pop("name"))(**settings)
+    task = tasks.classification(len(study.classes))
+    classifier = models.get(settings.pop("name"))(**settings, classes=task.num_classes)
     again = train.restart_schedule
     restart = train.warmup_cycles + again if again >= 0 else None
     clean = ~study.corrupted if train.warmup_on == "clean" else None
@@ -131,9 +133,8 @@ def _run(config, study, policy) -> Callable:
 
     def run(data, seed, learning_rate, decay):
         key = jax.random.key(seed)
-        lrn = learner.learner(
-            classifier, learner.published_schedule(learning_rate, decay, restart=restart)
-        )
+        schedule = learner.published_schedule(learning_rate, decay, restart=restart)
+        lrn = learner.learner(classifier, schedule, task=task)
         key_itinerary, key_dropout = jax.random.split(jax.random.fold_in(key, 2))
         samples, *held_out = data
         fed = memory.memory(
@@ -173,10 +174,10 @@ def _kept(config, workdir, study, policy, one: Trained, seconds) -> training.Out
         for cycle in range(cycles)
         for split, logits in one.logits.items()
         for row in logbook.metric_rows(
-            cycle, split, logits[cycle], labels[split], study.groups[split]
+            cycle, split, logits[cycle], labels[split], study.groups[split], study.classes
         )
     ]
-    tables.write(workdir / "metrics.csv", logbook.METRICS, rows)
+    tables.write(workdir / "metrics.csv", logbook.metric_columns(study.classes), rows)
     checkpoints.save_model(workdir / "checkpoints", "final", one.model)
     state = policy.init(len(study.names), None)
     passes = logbook.FORWARD_EQUIVALENTS["gradient"] * int(one.visits[warm:].sum())
@@ -184,6 +185,6 @@ def _kept(config, workdir, study, policy, one: Trained, seconds) -> training.Out
         model=one.model,
         mask=np.asarray(policy.mask(state, cycles)),
         verdicts=jax.device_get(policy.verdicts(state, cycles)),
-        metrics=metrics.metrics(one.logits["test"][-1], labels["test"]),
+        metrics=metrics.metrics(one.logits["test"][-1], labels["test"], study.classes),
         cost={"phases": {"train": {"forward_equivalents": passes, "seconds": seconds}}},
     )

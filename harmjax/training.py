@@ -27,6 +27,7 @@ from harmjax import (
     whose,
     workdirs,
 )
+from harmjax import task as tasks
 from harmjax.policies import fixed
 
 CHOICES = {
@@ -45,7 +46,7 @@ class Outcome(NamedTuple):
     model: types.Model  # delivered
     mask: np.ndarray  # [N] bool or weights, what it was trained on
     verdicts: types.Verdicts
-    metrics: metrics.Metrics  # of the delivered model on the test split
+    metrics: dict[str, float]  # see `metrics.names`, of the delivered model on the test split
     cost: dict  # content of cost.json
 
 
@@ -53,20 +54,22 @@ def build_learner(config, classifier: types.Classifier | None = None) -> types.L
     """The learner that a config describes.
 
     Args:
-        config: See `configs/`.
+        config: See `configs/`; `data.classes` says how many classes there are.
         classifier: Takes the place of `config.model`.
 
     Raises:
         ValueError: Unknown model, or settings that it does not take.
     """
+    num_classes = len(preparation.classes(config.data))
     if classifier is None:
         settings = dict(config.model)
+        settings["classes"] = num_classes
         classifier = _built("model", models.get(settings.pop("name")), settings)
     train = config.train
     again = train.restart_schedule
     restart = train.warmup_cycles + again if again >= 0 else None
     schedule = learner.published_schedule(train.learning_rate, train.decay, restart=restart)
-    return learner.learner(classifier, schedule)
+    return learner.learner(classifier, schedule, task=tasks.classification(num_classes))
 
 
 def build_policy(config, study: preparation.Study) -> types.QualityControl:
@@ -268,7 +271,7 @@ def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
         study.drop,
     )
     logits = run.logits(model, study.test.image)
-    found = metrics.metrics(logits, study.test.label)
+    found = metrics.metrics(logits, study.test.label, study.classes)
     cost = logbook.summarise_cost(logbook.read_cost(workdir / "cost.json"))
     return Outcome(model, mask, jax.device_get(verdicts), found, cost)
 
@@ -286,16 +289,15 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     found = outcome.metrics
     lines = [f"WARNING: {alarm}" for alarm in alarms(outcome.verdicts)]
     left = set(np.asarray(study.train.label)[np.asarray(outcome.mask) > 0].tolist())
-    if len(left) < 2:
+    if len(left) < len(study.classes):
         lines.append(
             "WARNING: of one class no training sample is left, and the delivered model knows "
             "nothing of it; look at what was eliminated"
         )
     lines += [
         f"eliminated {gone.sum()} of {len(gone)} training samples, {pending.sum()} pending",
-        f"delivered model on {found.n} test scans: AUROC {found.auroc:.3f}, "
-        f"false-positive rate {found.fpr:.3f}, false-negative rate {found.fnr:.3f}, "
-        f"loss {found.loss:.3f} nats",
+        f"delivered model on {found['n']} test scans: AUROC {found['auroc']:.3f}, "
+        f"{_error_rates(found, study.classes)}, loss {found['loss']:.3f} nats",
     ]
     if study.simulated:
         hits = int((gone & study.corrupted).sum())
@@ -305,3 +307,10 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
             f"and {int((gone & ~study.corrupted).sum())} good ones",
         )
     return "\n".join(lines)
+
+
+def _error_rates(found, classes) -> str:
+    if len(classes) == 2:
+        return f"false-positive rate {found['fpr']:.3f}, false-negative rate {found['fnr']:.3f}"
+    each = (f"{name} {1 - found[f'sensitivity_{name}']:.3f}" for name in classes)
+    return f"error rates: {', '.join(each)}"

@@ -5,6 +5,7 @@ Dimensions, used in every shape comment of the project:
     N  training samples          B  slots of a batch (padding carries id N)
     M  held-out scans            S  shape of one stored image: (X, Y, Z), (X, Y, C) or (F,)
     C  centres                   T  stops of one cycle
+    K  classes                   J  samples judged together
     F  features of a sample      R  verifications of one stop
 """
 
@@ -15,13 +16,14 @@ import jax
 
 Array = jax.Array
 PyTree = Any
+BINARY = ("control", "patient")  # what two classes are called that nobody has named
 
 
 class Samples(NamedTuple):
     """Labelled images of one split, in one order, on one device."""
 
     image: Array  # [N, *S] uint8, bfloat16 or float32
-    label: Array  # [N] int32, 1 = disease
+    label: Array  # [N] int32, which of the K classes; of two, 1 = disease
     centre: Array  # [N] int32, index into the cohort's centre names
     identity: Array  # [N] uint32, a stable hash of subject and session
 
@@ -50,7 +52,7 @@ class Model(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A binary classifier as pure functions; one Flax module behind each, in `models/`.
+    """A classifier as pure functions; one Flax module behind each, in `models/`.
 
     `weight` [B] reaches the batch statistics: samples of weight 0 leave no trace in them.
     With `train=False` running statistics are used, dropout is off and `weight` and `keys` are
@@ -60,17 +62,8 @@ class Classifier(NamedTuple):
     init: Callable[..., Variables]  # (key, image[1, *S]) -> Variables
     apply: Callable[..., Any]
     # (Variables, image[B, *S], weight[B], keys[B], train: bool)
-    #   -> (logits[B], features[B, F], Variables)
+    #   -> (logits[B, K], features[B, F], Variables)
     # and, for `Learner.learn_along`, along=(direction, size[B]); see `models/along.py`
-
-
-class Counts(NamedTuple):
-    """Confusion counts at threshold 0.5; int32 scalars, or any common shape."""
-
-    tp: Array
-    fp: Array
-    tn: Array
-    fn: Array
 
 
 class Stop(NamedTuple):
@@ -84,16 +77,17 @@ class Stop(NamedTuple):
 class Learner(NamedTuple):
     """One local update and one forward pass: all that a centre computes on its own scans."""
 
+    task: Any  # `task.Task`: how logits are read
     init: Callable[..., Model]  # (key, image[1, *S]) -> Model
     learn: Callable[..., tuple[Model, Array]]
     # (Model, Batch, weight[B], offered[B] bool, cycle) -> (Model, loss [])
-    logits: Callable[..., Array]  # (Model, image[B, *S]) -> [B]
+    logits: Callable[..., Array]  # (Model, image[B, *S]) -> [B, K]
     features: Callable[..., Array]  # (Model, image[B, *S]) -> [B, F]
     rate: Callable[..., Array]  # cycle -> learning rate []
     learn_along: Callable[..., tuple[Model, Array, Array]] | None = None
     # (Model, Batch, weight[B], offered[B] bool, cycle, direction) -> (Model, loss [], slope [B])
     forward: Callable[..., tuple[Array, Array]] | None = None
-    # (Model, image[B, *S]) -> (logits [B], features [B, F])
+    # (Model, image[B, *S]) -> (logits [B, K], features [B, F])
 
 
 class Federation(NamedTuple):
@@ -103,6 +97,7 @@ class Federation(NamedTuple):
     they may send messages, and `scan` and `cond` are their plain Python twins.
     """
 
+    num_classes: int  # K
     centre: Array  # [N] int32, which centre holds each training sample
     held_out_centre: Array  # [M] int32, the same of the held-out scans
     learn: Callable[..., tuple[Model, Array]]
@@ -126,7 +121,7 @@ class HarmScorer(NamedTuple):
 
     reference: Callable[..., PyTree]  # (Federation, Model, cycle) -> Reference; travels out
     measure: Callable[..., PyTree] | None  # (Learner, Model, Batch, Reference) -> Evidence[B]
-    judge: Callable[..., Array]  # (Evidence[K], Reference) -> harm[K]
+    judge: Callable[..., Array]  # (Evidence[J], Reference) -> harm[J]
     trial: Callable[..., PyTree] | None = None
     # (Federation, Model, Stop, Reference) -> Evidence[B]: instead of `measure`, where evidence
     # takes updates that are tried out at every centre
@@ -148,8 +143,8 @@ class Trail(NamedTuple):
     kind: Array  # [R] int32, index into TRIAL_KINDS
     ids: Array  # [R, B] int32, N where the slot is empty
     loss: Array  # [R] float32, of the samples tried, before the update; NaN if that is not finite
-    counts: Counts  # [R] of the model after the update
-    reference: Counts  # [R] of the last accepted model
+    confusion: Array  # [R, K, K] int32, of the model after the update
+    reference: Array  # [R, K, K] int32, of the last accepted model
     allowed: Array  # [R] float32, rate by which the reference may be exceeded
     accepted: Array  # [R] bool
     p_value: Array  # [R] float32, NaN where nothing was tested
@@ -171,7 +166,7 @@ class QualityControl(NamedTuple):
     `mask` [N] may be bool or weights in [0, 1]; samples of weight 0 are not visited.
     """
 
-    init: Callable[..., PyTree]  # (num_samples, baseline: Counts) -> state
+    init: Callable[..., PyTree]  # (num_samples, confusion [K, K] of the first model) -> state
     mask: Callable[..., Array]  # (state, cycle) -> keep[N]
     visit: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, Stop) -> ...
     close: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, cycle) -> ...

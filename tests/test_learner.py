@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import learner, losses, models, types
+from harmjax import learner, models, task, types
 
 
 def linear(learning_rate=0.5, optimiser=None):
@@ -59,14 +59,14 @@ def test_leaving_one_out_does_not_rescale_the_others():
 def test_unoffered_slots_shrink_the_denominator():
     losses_of = jnp.array([2.0, 4.0, 100.0])
     offered = jnp.array([True, True, False])
-    assert losses.stop_loss(losses_of, jnp.ones(3), offered) == 3.0
-    assert losses.stop_loss(losses_of, jnp.array([1.0, 0.0, 1.0]), offered) == 1.0
-    assert losses.stop_loss(losses_of, jnp.ones(3), jnp.zeros(3, bool)) == 0.0
+    assert task.stop_loss(losses_of, jnp.ones(3), offered) == 3.0
+    assert task.stop_loss(losses_of, jnp.array([1.0, 0.0, 1.0]), offered) == 1.0
+    assert task.stop_loss(losses_of, jnp.ones(3), jnp.zeros(3, bool)) == 0.0
 
 
 def test_loss_that_is_not_finite_stays_with_its_sample():
     broken = jnp.array([1.0, jnp.nan])
-    assert losses.stop_loss(broken, jnp.array([1.0, 0.0]), jnp.ones(2, bool)) == 0.5
+    assert task.stop_loss(broken, jnp.array([1.0, 0.0]), jnp.ones(2, bool)) == 0.5
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])

@@ -262,7 +262,7 @@ def by_hand():
     values = {"0.1": ((0.4, 0.7, 0.5), (0.5, 0.8, 0.6)), "0.2": ((0.2, 0.9, 0.9), (0.8, 0.8, 0.9))}
     values["0.3"] = ((0.1, 0.99, 0.99), (None, None, None))
     keys = ("train.learning_rate", "seed")
-    header = (*keys, *sweep_jobs.OUTCOME, "run")
+    header = (*keys, *sweep_jobs.columns(defaults.get_config()), "run")
     rows = []
     for rate, seeds in values.items():
         for seed, (loss, auroc, test) in enumerate(seeds):

@@ -9,15 +9,15 @@ from harmjax.counterfactual import masks as masking
 
 
 def out_of_sample(masks, logits, labels) -> np.ndarray:
-    """Mean probability of the other class, less 1/2, over the models not trained on a sample, [N].
+    """Mean probability [N] of the other classes, less 1/2, over the models not trained on a sample.
 
     Harm is > 0 where those models contradict the label. Unlike the margin of a model in training,
     it cannot be memorised away. NaN for a sample that every model was trained on.
 
     Args:
         masks: [R, N], 0 = not trained on.
-        logits: [R, N] of the training samples, by each model.
-        labels: [N] 0 or 1.
+        logits: [R, N, K] of the training samples, by each model.
+        labels: [N] int.
 
     Raises:
         ValueError: Shapes that do not fit, or logits that are not finite.
@@ -27,21 +27,24 @@ def out_of_sample(masks, logits, labels) -> np.ndarray:
         arXiv 2304.07718, equation 3 (there bootstrapped weak learners and the zero-one score).
 
     Example:
-        >>> out_of_sample([[0, 1], [0, 0]], [[9.0, 9.0], [9.0, 0.0]], [0, 1]).round(2)
+        >>> logits = [[[0, 9], [0, 9]], [[0, 9], [0, 0]]]
+        >>> out_of_sample([[0, 1], [0, 0]], logits, [0, 1]).round(2)
         array([0.5, 0. ])
     """
     masks, logits = np.asarray(masks), np.asarray(logits, float)
     labels = np.asarray(labels)
-    if masks.shape != logits.shape or masks.ndim != 2 or labels.shape != masks.shape[1:]:
+    fit = masks.ndim == 2 and logits.ndim == 3 and labels.shape == masks.shape[1:]
+    if not fit or masks.shape != logits.shape[:2]:
         raise ValueError(
             f"masks {masks.shape}, logits {logits.shape}, labels {labels.shape}: "
-            "need [R, N], [R, N] and [N]"
+            "need [R, N], [R, N, K] and [N]"
         )
     if not np.isfinite(logits).all():
-        worst = np.flatnonzero(~np.isfinite(logits).all(axis=1))[:5].tolist()
+        worst = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))[:5].tolist()
         raise ValueError(f"logits of models {worst} are not finite: these runs have diverged")
-    margin = np.where(labels == 1, logits, -logits)
-    wrong = np.exp(-np.logaddexp(0, margin))
+    own = np.arange(logits.shape[2]) == labels[:, None]
+    others = np.logaddexp.reduce(np.where(own, -np.inf, logits), axis=2)
+    wrong = np.exp(-np.logaddexp(0, np.where(own, logits, 0).sum(axis=2) - others))
     unseen = masks == 0
     with np.errstate(invalid="ignore"):
         return (wrong * unseen).sum(axis=0) / unseen.sum(axis=0) - 0.5
@@ -65,8 +68,8 @@ def trusting(
     is judged by all models of a round, and may come back.
 
     Args:
-        ask: `masks [R, N] -> logits [R, N]` of the training samples.
-        labels: [N] 0 or 1.
+        ask: `masks [R, N] -> logits [R, N, K]` of the training samples.
+        labels: [N] int.
         models: Of a round.
         fraction: Of all samples in a subset, before those not trusted are taken out.
         rounds: 1 trusts everyone.
@@ -76,7 +79,7 @@ def trusting(
         ValueError: No rounds.
 
     Example:
-        >>> found = trusting(lambda masks: masks * 0 + [2.0, 2.0], [0, 1], rounds=2)
+        >>> found = trusting(lambda masks: np.tile([0.0, 2.0], (32, 2, 1)), [0, 1], rounds=2)
         >>> found.harm.round(2), found.trusted
         (array([ 0.38, -0.38]), array([False,  True]))
     """

@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     """How a model does on one held-out split."""
 
     loss: types.Array  # [] float32, nats per scan
-    counts: types.Counts  # [] each
+    confusion: types.Array  # [K, K] int32
 
 
 class Data(NamedTuple):
@@ -178,6 +178,6 @@ def scan_between(first, last) -> Callable:
 
 
 def outcome(fed: types.Federation, model: types.Model) -> Outcome:
-    """Loss and counts of a model over a federation's held-out scans."""
+    """Loss and confusion of a model over a federation's held-out scans."""
     total, number = fed.total("loss", model)
-    return Outcome(total / jnp.maximum(number, 1), fed.total("counts", model))
+    return Outcome(total / jnp.maximum(number, 1), fed.total("confusion", model))

@@ -14,6 +14,7 @@ from harmjax import (
     preparation,
     scorers,
     tables,
+    task,
     training,
     types,
     values,
@@ -24,7 +25,6 @@ from harmjax.counterfactual import bulk, masks, prediction, retraining
 QUESTIONS = ("samples", "centres", "subsets", "permutations")
 SPLITS = ("verification", "test")
 WARM_UP = ("model", "scenario", "seed", "train")  # what it depends on, besides the samples
-BY_CENTRE = ("centre", "samples", "harm", "test_harm", "extra_fp", "extra_fn")
 BY_METHOD = ("method", "rank_correlation", "lds", "auroc")
 
 
@@ -45,7 +45,7 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
     The warm-up is trained first, in `workdir/warmup`; every replica starts from it and trains the
     cycles that follow. Writes counterfactual.csv (a row per training sample),
     counterfactual_centres.csv, prediction.csv (how well each method predicts) and trajectories.npz
-    (losses and counts after every cycle under every mask).
+    (losses and confusions after every cycle under every mask).
 
     Args:
         config: See `configs/counterfactual.py`.
@@ -197,7 +197,7 @@ def _predicted(config, learner, again, start, found, say) -> dict:
 def _write(workdir, found: Survey) -> None:
     study, methods = found.study, [m for m in found.harm if m != "harm"]
     if found.harm:
-        header = ["subject", "centre", "label", "harm", "test_harm", "extra_fp", "extra_fn"]
+        header = ["subject", "centre", "label", "harm", "test_harm", *_extra(study.classes)]
         header += [*methods, *(("corrupted", "kind") if study.simulated else ())]
         columns = _effects(found, "samples") + [found.harm[m] for m in methods]
         if study.simulated:
@@ -211,26 +211,34 @@ def _write(workdir, found: Survey) -> None:
         columns = [column[present] for column in _effects(found, "centres")]
         rows = zip([study.centres[c] for c in present], size, *columns, strict=True)
         path = workdir / "counterfactual_centres.csv"
-        tables.write(path, BY_CENTRE, [_plain(row) for row in rows])
+        header = ("centre", "samples", "harm", "test_harm", *_extra(study.classes))
+        tables.write(path, header, [_plain(row) for row in rows])
     tables.write(workdir / "prediction.csv", BY_METHOD, comparison(found))
     arrays = {f"{name}_masks": these.astype(np.uint8) for name, these in found.masks.items()}
     for name, outcomes in (found.outcomes | {"whole": found.whole}).items():
         for split, outcome in outcomes.items():
             arrays[f"{name}_{split}_loss"] = outcome.loss
-            for kind, count in outcome.counts._asdict().items():
-                arrays[f"{name}_{split}_{kind}"] = count
+            arrays[f"{name}_{split}_confusion"] = outcome.confusion
     with workdirs.replacing(workdir / "trajectories.npz") as file:
         np.savez_compressed(file, **arrays)
 
 
+def _extra(classes) -> tuple[str, ...]:
+    """Columns of the verification errors that a sample adds, by class."""
+    names = ("fp", "fn") if len(classes) == 2 else (f"errors_{name}" for name in classes)
+    return tuple(f"extra_{name}" for name in names)
+
+
 def _effects(found: Survey, question) -> list[np.ndarray]:
     """With minus without: verification loss, test loss, and verification errors, each [R]."""
+    num_classes = len(found.study.classes)
     if question not in found.outcomes:
-        return [np.full(len(found.base), np.nan)] * 4
+        return [np.full(len(found.base), np.nan)] * (2 + num_classes)
     whole, without = found.whole, found.outcomes[question]
     loss = [whole[s].loss[-1].astype(float) - without[s].loss[:, -1] for s in SPLITS]
-    counts, fewer = whole["verification"].counts, without["verification"].counts
-    return [*loss, counts.fp[-1] - fewer.fp[:, -1], counts.fn[-1] - fewer.fn[:, -1]]
+    errors = task.errors(whole["verification"].confusion[-1])
+    fewer = task.errors(without["verification"].confusion[:, -1])
+    return [*loss, *(errors - fewer).T]
 
 
 def comparison(found: Survey) -> list[list]:

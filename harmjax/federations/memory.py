@@ -28,7 +28,7 @@ def memory(
         held_out: M verification samples.
         key: Root of the per-sample dropout keys.
         chunk: Verification scans per forward pass.
-        minimum: Centres with fewer held-out scans than this answer counts only.
+        minimum: Centres with fewer held-out scans than this answer their confusion only.
         control: `scan` and `cond` that the algorithm runs with.
     """
     train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
@@ -71,14 +71,17 @@ def memory(
         found = jax.lax.map(part, starts)
         return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[:num_held_out], found)
 
-    return types.Federation(train.centre, held_out.centre, learn, at, total, survey, *control)
+    num_classes = learner.task.num_classes
+    return types.Federation(
+        num_classes, train.centre, held_out.centre, learn, at, total, survey, *control
+    )
 
 
 def accepted(after: types.Model, loss, before: types.Model) -> tuple[types.Model, types.Array]:
     """What came back from a stop, or the model that was sent and a loss of NaN.
 
-    An update that is not finite is turned down where it arrives: every logit of such a model would
-    count as a negative prediction, and the centre after the next stop would get the blame.
+    An update that is not finite is turned down where it arrives: every scan would
+    count as one of the first class, and the centre after the next stop would get the blame.
     """
     leaves = [leaf for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))

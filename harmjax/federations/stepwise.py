@@ -41,6 +41,7 @@ def stepwise(
 
     data = (train, held_out, key)
     return types.Federation(
+        learner.task.num_classes,
         train.centre,
         held_out.centre,
         functools.partial(learn, data),

@@ -117,6 +117,7 @@ def stream(
         return jax.tree.map(lambda *each: jnp.concatenate(each)[:num_held_out], *found)
 
     return types.Federation(
+        learner.task.num_classes,
         jnp.asarray(train.centre),
         jnp.asarray(held_out.centre),
         learn,

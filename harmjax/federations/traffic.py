@@ -54,10 +54,10 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
     Args:
         learner: What every centre computes.
         image: [_, *S] any images as stored, or their shape.
-        minimum: Centres with fewer held-out scans than this answer counts only.
+        minimum: Centres with fewer held-out scans than this answer their confusion only.
 
     Example:
-        >>> Request('counts', ('forward',), 400, 16).bytes_back
+        >>> Request('confusion', ('forward',), 400, 16).bytes_back
         16
     """
     kinds, known = [], {}

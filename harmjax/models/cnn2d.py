@@ -17,8 +17,9 @@ def cnn2d(
     momentum: float = norms.MOMENTUM,
     dropout: float = 0.2,
     dtype: str = "float32",
+    classes: int = 2,
 ) -> types.Classifier:
-    """A CNN for images [B, X, Y, C] or [B, X, Y]: three blocks, a mean over space, one logit.
+    """A CNN for images [B, X, Y, C] or [B, X, Y]: three blocks, a mean over space, the logits.
 
     Args:
         width: multiplies every block's channels (16, 32, 64).
@@ -26,6 +27,7 @@ def cnn2d(
         momentum: of batch norm's running statistics; less for cycles of a few dozen stops.
         dropout: fraction of the features dropped in training.
         dtype: of the convolutions, `'float32'` or `'bfloat16'`.
+        classes: K; of two, one logit z is learned and `[0, z]` returned.
 
     Raises:
         ValueError: from `init` and `apply`, if the image has other than two or three dimensions.
@@ -37,7 +39,9 @@ def cnn2d(
     (64, 1)
     """
     return linen.classifier(
-        _Cnn2d(width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype)
+        _Cnn2d(
+            width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype, classes=classes
+        )
     )
 
 
@@ -47,6 +51,7 @@ class _Cnn2d(nn.Module):
     momentum: float
     dropout: float
     dtype: str
+    classes: int
 
     @nn.compact
     def __call__(self, image, weight, keys, train):
@@ -60,4 +65,4 @@ class _Cnn2d(nn.Module):
         features = x.astype(jnp.float32).mean((1, 2))
         if train:
             features = norms.dropout(features, keys, self.dropout)
-        return linen.head(features), features
+        return linen.head(features, self.classes), features

@@ -15,7 +15,7 @@ def classifier(module: nn.Module) -> types.Classifier:
     """The classifier behind a module called with (image, weight, keys, train).
 
     Args:
-        module: returns (logits [B], features [B, F]); its variables are `params` and, with batch
+        module: returns (logits [B, K], features [B, F]); its variables are `params` and, with batch
             norm, `batch_stats`.
     """
 
@@ -109,9 +109,13 @@ class Dense(nn.Module):
         return alongs.product(jnp.matmul, self, x, kernel) + bias
 
 
-def head(x: types.Array) -> types.Array:
-    """One float32 logit per sample: a dense layer on features [B, F], inside a compact module."""
-    return Dense(1, name="head")(x.astype(jnp.float32))[:, 0]
+def head(x: types.Array, classes: int) -> types.Array:
+    """Float32 logits [B, K] of features [B, F] by a dense layer, inside a compact module.
+
+    Of two classes the layer has one unit, the published logit z, and the logits are `[0, z]`.
+    """
+    found = Dense(1 if classes == 2 else classes, name="head")(x.astype(jnp.float32))
+    return jnp.pad(found, ((0, 0), (1, 0))) if classes == 2 else found
 
 
 def scaled(channels: int, width: float) -> int:

@@ -19,8 +19,9 @@ def mlp(
     momentum: float = norms.MOMENTUM,
     dropout: float = 0.0,
     dtype: str = "float32",
+    classes: int = 2,
 ) -> types.Classifier:
-    """Dense layers with ReLUs on features [B, F], one logit; `hidden=()` is logistic regression.
+    """Dense layers with ReLUs on features [B, F]; `hidden=()` is logistic regression.
 
     Args:
         hidden: units of each hidden layer.
@@ -29,6 +30,7 @@ def mlp(
         momentum: of batch norm's running statistics.
         dropout: fraction of the last layer's inputs dropped in training.
         dtype: of the dense layers, `'float32'` or `'bfloat16'`.
+        classes: K; of two, one logit z is learned and `[0, z]` returned.
 
     >>> import jax
     >>> row = jax.ShapeDtypeStruct((1, 10), 'float32')
@@ -44,6 +46,7 @@ def mlp(
             momentum=momentum,
             dropout=dropout,
             dtype=dtype,
+            classes=classes,
         )
     )
 
@@ -55,6 +58,7 @@ class _Mlp(nn.Module):
     momentum: float
     dropout: float
     dtype: str
+    classes: int
 
     @nn.compact
     def __call__(self, image, weight, keys, train):
@@ -68,4 +72,4 @@ class _Mlp(nn.Module):
         features = x.astype(jnp.float32)
         if train:
             features = norms.dropout(features, keys, self.dropout)
-        return linen.head(features), features
+        return linen.head(features, self.classes), features

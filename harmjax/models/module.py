@@ -11,10 +11,11 @@ from harmjax import types
 def of_module(module: nn.Module) -> types.Classifier:
     """The classifier behind any linen module, called as `module(image)` or with `train=...` too.
 
-    It returns logits [B] or [B, 1], or a pair of logits and features [B, F]; without features the
-    logit is the only one. Variables may be `params` and `batch_stats`; dropout gets a key. Samples
-    of weight 0 reach the batch statistics of a foreign module, which knows nothing of weights; use
-    group or layer norm, or `harmjax.models`, where that matters.
+    It returns logits [B, K], or of two classes [B] or [B, 1], the second's against the first; or a
+    pair of logits and features [B, F]. Without features the logits stand in for them. Variables may
+    be `params` and `batch_stats`; dropout gets a key. Samples of weight 0 reach the batch
+    statistics of a foreign module, which knows nothing of weights; use group or layer norm, or
+    `harmjax.models`, where that matters.
 
     Args:
         module: Its `__call__` takes images [B, *S] as they are stored, and `train` if it has batch
@@ -25,7 +26,7 @@ def of_module(module: nn.Module) -> types.Classifier:
         >>> linear = of_module(nn.Dense(1))
         >>> variables = linear.init(jax.random.key(0), jnp.zeros((1, 3)))
         >>> linear.apply(variables, jnp.zeros((2, 3)), None, None, False)[0].shape
-        (2,)
+        (2, 2)
     """
     takes_train = "train" in inspect.signature(module.__call__).parameters
 
@@ -51,7 +52,8 @@ def of_module(module: nn.Module) -> types.Classifier:
 
 
 def _outputs(found):
-    """(logits [B], features [B, F]) of what a module returned."""
+    """(logits [B, K], features [B, F]) of what a module returned."""
     logits, features = found if isinstance(found, tuple) else (found, None)
-    logits = logits.reshape(len(logits)).astype(jnp.float32)
-    return logits, logits[:, None] if features is None else features.astype(jnp.float32)
+    logits = logits.reshape(len(logits), -1).astype(jnp.float32)
+    features = logits if features is None else features.astype(jnp.float32)
+    return jnp.pad(logits, ((0, 0), (1, 0))) if logits.shape[1] == 1 else logits, features

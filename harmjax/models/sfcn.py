@@ -19,8 +19,9 @@ def sfcn(
     momentum: float = norms.MOMENTUM,
     dropout: float = 0.2,
     dtype: str = "float32",
+    classes: int = 2,
 ) -> types.Classifier:
-    """SFCN as published: six convolution blocks, average pooling, dropout, one logit.
+    """SFCN as published: six convolution blocks, average pooling, dropout, the logits.
 
     A block is a convolution, normalisation, max-pooling (not in the last) and a ReLU. Features are
     what the last layer sees. Parameters and logits are float32.
@@ -31,6 +32,7 @@ def sfcn(
         momentum: of batch norm's running statistics; less for cycles of a few dozen stops.
         dropout: fraction of the features dropped in training.
         dtype: of the convolutions, `'float32'` or `'bfloat16'`.
+        classes: K; of two, one logit z is learned and `[0, z]` returned.
 
     Raises:
         ValueError: from `init` and `apply`, if the image has a side below 33 voxels.
@@ -47,7 +49,9 @@ def sfcn(
     (3, 3, 3, 1, 8)
     """
     return linen.classifier(
-        _Sfcn(width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype)
+        _Sfcn(
+            width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype, classes=classes
+        )
     )
 
 
@@ -57,6 +61,7 @@ class _Sfcn(nn.Module):
     momentum: float
     dropout: float
     dtype: str
+    classes: int
 
     @nn.compact
     def __call__(self, image, weight, keys, train):
@@ -74,7 +79,7 @@ class _Sfcn(nn.Module):
         features = x.reshape(x.shape[0], -1)
         if train:
             features = norms.dropout(features, keys, self.dropout)
-        return linen.head(features), features
+        return linen.head(features, self.classes), features
 
 
 def _check_shape(shape):

@@ -1,12 +1,13 @@
 """What `screen` knows of a sample: harm by several scorers, in units of the verification scans."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from harmjax import conformal, losses, scorers, types
+from harmjax import conformal, scorers, types
 from harmjax.learner import once
 
 
@@ -15,14 +16,14 @@ class Yardstick(NamedTuple):
 
     model: types.Model  # as the cycle began
     reference: types.PyTree  # of every family, from either half of the centres: leaves [2, ...]
-    middle: types.Array  # [2, E] float32, median harm of the verification scans by class, or NaN
-    spread: types.Array  # [2, E] float32, their robust standard deviation
-    families: conformal.Scale  # of every family's accumulated evidence: leaves [E, 2, ...]
+    middle: types.Array  # [K, E] float32, median harm of the verification scans by class, or NaN
+    spread: types.Array  # [K, E] float32, their robust standard deviation
+    families: conformal.Scale  # of every family's accumulated evidence: leaves [E, K, ...]
     fused: conformal.Scale  # of the fused evidence
     held_out: types.Array  # [M, E] float32, of the verification scans, averaged; NaN if not known
     held_out_label: types.Array  # [M] int32
     blind: types.Array  # [] bool, whether a class has no scan to measure a family's evidence by now
-    counts: types.Counts  # of the model, over all verification scans
+    confusion: types.Array  # [K, K] int32, of the model, over all verification scans
 
 
 class Families(NamedTuple):
@@ -32,7 +33,7 @@ class Families(NamedTuple):
     shares: types.Array  # [E] float32, of the level, summing to 1
     reference: Callable[..., types.PyTree]  # (Federation, Model, cycle) -> leaves [2, ...]
     measure: Callable[..., types.PyTree]
-    # (Learner, Model, Batch, reference) -> harm [B, 2, E], label [B], logit [B]
+    # (Learner, Model, Batch, reference) -> harm [B, 2, E], label [B]
 
 
 def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
@@ -84,7 +85,6 @@ def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
         return {
             "harm": jnp.stack([against(0), against(1)], axis=1),
             "label": batch.label.astype(jnp.float32),
-            "logit": learner.logits(model, batch.image),
         }
 
     return Families(tuple(members), share / jnp.sum(share), reference, measure)
@@ -111,18 +111,18 @@ def yardstick(
     found = fed.survey(asked.measure, model, reference)
     label = found["label"].astype(jnp.int32)
     harm = of_half(found["harm"], halves(fed.held_out_centre))
-    middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(jnp.arange(2))
+    classes = jnp.arange(fed.num_classes)
+    middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(classes)
     units = (harm - middle[label]) / spread[label]
     known, added = finite(units)
     total, visits = total + added, visits + known
     mean = averaged(total, visits, jnp.max(visits))
-    scales = jax.vmap(conformal.scale, (1, None))(mean, label)
+    scale = functools.partial(conformal.scale, num_classes=fed.num_classes)
+    scales = jax.vmap(scale, (1, None))(mean, label)
     own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
     whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)
-    fused = conformal.scale(jnp.where(whole, fuse(own, asked.shares), jnp.nan), label)
-    known_now = jax.vmap(lambda own: jnp.any(known & (label == own)[:, None], axis=0))(
-        jnp.arange(2)
-    )
+    fused = scale(jnp.where(whole, fuse(own, asked.shares), jnp.nan), label)
+    known_now = jax.vmap(lambda own: jnp.any(known & (label == own)[:, None], axis=0))(classes)
     made = Yardstick(
         model=model,
         reference=reference,
@@ -133,7 +133,7 @@ def yardstick(
         held_out=mean,
         held_out_label=label,
         blind=~jnp.all(known_now) | jnp.any(fused.number == 0),
-        counts=losses.confusion(found["logit"], label, True),
+        confusion=fed.total("confusion", model),
     )
     return made, total, visits
 
@@ -144,18 +144,18 @@ def in_units(yard: Yardstick, harm, ids, label):
 
 
 def finite(units):
-    """Which evidence [K, E] is finite, and that evidence with 0 where it is not."""
+    """Which evidence [J, E] is finite, and that evidence with 0 where it is not."""
     known = jnp.isfinite(units)
     return known, jnp.where(known, units, 0.0)
 
 
 def averaged(total, known, visits):
-    """Mean evidence [K, E] over the visits in which it was finite; NaN where there was none.
+    """Mean evidence [J, E] over the visits in which it was finite; NaN where there was none.
 
     Args:
-        total: [K, E] float32, sums of what was finite.
-        known: [K, E] int32, how many are in the sum.
-        visits: [K, 1] or [] int32, all visits.
+        total: [J, E] float32, sums of what was finite.
+        known: [J, E] int32, how many are in the sum.
+        visits: [J, 1] or [] int32, all visits.
     """
     # One divisor for all families, where nothing is missing: XLA rounds otherwise by a full array.
     whole, part = total / jnp.maximum(visits, 1), total / jnp.maximum(known, 1)
@@ -163,12 +163,12 @@ def averaged(total, known, visits):
 
 
 def measurable(scales: conformal.Scale):
-    """[2, E] bool, whether any verification scan of the class is known in the family."""
+    """[K, E] bool, whether any verification scan of the class is known in the family."""
     return scales.number.T > 0
 
 
 def tails(yard: Yardstick, mean, label):
-    """Conformal p-values [K, E] of every family, of evidence [K, E] averaged over cycles.
+    """Conformal p-values [J, E] of every family, of evidence [J, E] averaged over cycles.
 
     1 where the evidence is NaN.
     """
@@ -176,7 +176,7 @@ def tails(yard: Yardstick, mean, label):
 
 
 def p_values(asked: Families, yard: Yardstick, mean, label):
-    """Conformal p-values [K] of all families together; 1 where nothing is known in any."""
+    """Conformal p-values [J] of all families together; 1 where nothing is known in any."""
     fused = fuse(tails(yard, mean, label), asked.shares)
     found = conformal.p_value(yard.fused, fused, label)
     return jnp.where(jnp.all(jnp.isnan(mean), axis=1), 1.0, found)
@@ -200,7 +200,7 @@ def only(fed: types.Federation, among) -> types.Federation:
 
 
 def of_half(harm, half):
-    """The harm [K, E] against the half that measures each sample, out of [K, 2, E]."""
+    """The harm [J, E] against the half that measures each sample, out of [J, 2, E]."""
     return jnp.take_along_axis(harm, half[:, None, None], axis=1)[:, 0]
 
 
@@ -216,7 +216,7 @@ def centre_and_spread(harm, used):
 
 
 def fuse(tails, shares):
-    """The fused score [K] of tail probabilities [K, E], `log sum_f share_f / p_f`.
+    """The fused score [J] of tail probabilities [J, E], `log sum_f share_f / p_f`.
 
     Minus the logarithm of their harmonic mean, weighted by the shares [E], which sum to 1.
 

@@ -40,12 +40,14 @@ def under_mask(keep=None) -> types.QualityControl:
             return model, jnp.float32(0)
 
         model, loss = fed.cond(jnp.any(offered), train, skip, travel.model)
-        return travel._replace(model=model), trails.unverified(stop.ids, loss, jnp.any(offered))
+        return travel._replace(model=model), trails.unverified(
+            fed, stop.ids, loss, jnp.any(offered)
+        )
 
     def close(fed, travel, cycle):
         del cycle
         nothing = jnp.full(1, len(fed.centre), jnp.int32)
-        return travel, trails.unverified(nothing, jnp.float32(0), jnp.bool_(False))
+        return travel, trails.unverified(fed, nothing, jnp.float32(0), jnp.bool_(False))
 
     def verdicts(state, cycle):
         del cycle

@@ -103,7 +103,7 @@ def screen(
         Society B 57, 1995.
 
     Example:
-        >>> state = screen().init(3, types.Counts(tp=10, fp=0, tn=10, fn=0))
+        >>> state = screen().init(3, 10 * jnp.eye(2, dtype=int))
         >>> screen().mask(state, 0).tolist(), state.evidence.shape
         ([True, True, True], (3, 2))
     """
@@ -115,7 +115,7 @@ def screen(
         )
 
     def init(num_samples, baseline):
-        num_held_out = sum(int(count) for count in baseline)
+        num_held_out = int(jnp.sum(baseline))
         nobody = jnp.full(num_samples, -1, jnp.int32)
         return State(
             yardstick=None,
@@ -175,7 +175,7 @@ def screen(
         learned = jnp.where(state.suspected[inside] < 0, ids, num_samples)
         weight = jnp.where(trusted(inside), 1.0, weights(p_value))
         model, trail = learn(fed, travel.model, stop._replace(ids=learned), weight)
-        rows = judged(state, ids, suspicious, types.SUSPICION, False)
+        rows = judged(fed, state, ids, suspicious, types.SUSPICION, False)
         return types.Travel(model, state), trails.join(trail, rows)
 
     def learn(fed, model, stop, weight):
@@ -190,7 +190,7 @@ def screen(
         model, loss = fed.cond(jnp.any(offered), train, rest, model)
         padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
         ids = jnp.concatenate([stop.ids, padding])
-        return model, trails.unverified(ids, loss, jnp.any(offered))
+        return model, trails.unverified(fed, ids, loss, jnp.any(offered))
 
     def score(fed, state, stop):
         """The state with the evidence about a stop's samples added."""
@@ -202,7 +202,7 @@ def screen(
         def spare(_):
             nothing = jnp.zeros(ids.shape)
             harm = jnp.zeros((*ids.shape, 2, len(asked.names)))
-            return {"harm": harm, "label": nothing, "logit": nothing}
+            return {"harm": harm, "label": nothing}
 
         found = fed.cond(jnp.any(ids < len(fed.centre)), ask, spare, 0)
         label = jnp.where(jnp.isnan(found["label"]), 0, found["label"]).astype(jnp.int32)
@@ -221,18 +221,18 @@ def screen(
             p_value=state.p_value.at[ids].set(p_value, mode="drop"),
         )
 
-    def judged(state, ids, chosen, kind, accepted):
+    def judged(fed, state, ids, chosen, kind, accepted):
         """Rows of the trail, one per chosen sample."""
         num_samples = len(state.label)
-        nothing = trails.no_trial(num_samples, max_batch)
+        nothing = trails.no_trial(fed, max_batch)
 
         def row(i, chosen, kind, accepted):
             inside = jnp.minimum(i, num_samples - 1)
             return nothing._replace(
                 kind=jnp.where(chosen, kind, types.NO_TRIAL).astype(jnp.int32),
                 ids=nothing.ids.at[0].set(jnp.where(chosen, i, num_samples)),
-                counts=state.yardstick.counts,
-                reference=state.yardstick.counts,
+                confusion=state.yardstick.confusion,
+                reference=state.yardstick.confusion,
                 accepted=accepted,
                 p_value=jnp.where(chosen, state.p_value[inside], jnp.nan),
             )
@@ -259,7 +259,7 @@ def screen(
         back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
         kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
         kind = jnp.where(fresh, types.SUSPICION, kind)
-        rows = judged(state, everyone, gone | back | fresh, kind, back)
+        rows = judged(fed, state, everyone, gone | back | fresh, kind, back)
         return travel._replace(state=after._replace(yardstick=None)), rows
 
     def left(state):

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 from harmjax import types
 
 
-def no_trial(num_samples: int, slots: int) -> types.Trail:
+def no_trial(fed: types.Federation, slots: int) -> types.Trail:
     """The row of a trial that did not take place: `slots` empty ids, no fields with [R]."""
-    zero = types.Counts(*[jnp.int32(0)] * 4)
+    zero = jnp.zeros((fed.num_classes, fed.num_classes), jnp.int32)
     return types.Trail(
         kind=jnp.int32(types.NO_TRIAL),
-        ids=jnp.full(slots, num_samples, jnp.int32),
+        ids=jnp.full(slots, len(fed.centre), jnp.int32),
         loss=jnp.float32(0),
-        counts=zero,
+        confusion=zero,
         reference=zero,
         allowed=jnp.float32(0),
         accepted=jnp.bool_(False),
@@ -21,9 +21,9 @@ def no_trial(num_samples: int, slots: int) -> types.Trail:
     )
 
 
-def unverified(ids, loss, trained) -> types.Trail:
+def unverified(fed: types.Federation, ids, loss, trained) -> types.Trail:
     """The trail of one stop that was trained on (or skipped) without verification: one row."""
-    row = no_trial(0, len(ids))._replace(
+    row = no_trial(fed, len(ids))._replace(
         kind=jnp.where(trained, types.UNVERIFIED, types.NO_TRIAL).astype(jnp.int32),
         ids=ids,
         loss=loss,

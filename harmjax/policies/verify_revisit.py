@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import types
+from harmjax import task, types
 from harmjax.learner import select
 from harmjax.policies import trails
 
@@ -13,12 +13,12 @@ from harmjax.policies import trails
 class State(NamedTuple):
     """What the server remembers between stops."""
 
-    reference: types.Counts  # of the last accepted model
+    reference: types.Array  # [K, K] int32, confusion of the last accepted model
     allowed: (
         types.Array
-    )  # [2, K+1, H] int32, FP and FN that k samples may add to a reference; H = 1
+    )  # [K, B+1, H] int32, errors of each class that b samples may add to a reference; H = 1
     # where it does not matter how many errors the reference has
-    rate: types.Array  # [2] float32, what one extra FP and one extra FN add to the rates
+    rate: types.Array  # [K] float32, what one extra error of each class adds to its rate
     suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
     order: types.Array  # [N] int32, lone trials before the last one of this sample
     lone: types.Array  # [] int32, lone trials so far
@@ -30,18 +30,18 @@ class State(NamedTuple):
 def tolerated(
     over: int, most: int, threshold: float, max_batch: int, *, float_bound: bool = False
 ) -> np.ndarray:
-    """[K+1, H] int64, how many errors k samples may add to a count of 0, 1, ... of them.
+    """[B+1, H] int64, how many errors b samples may add to a count of 0, 1, ... of them.
 
-    The rule as written is `floor(threshold k over)`, whatever the count was: H = 1. The authors
-    compare rates instead, `after / over > before / over + threshold k` in float64, where rounding
-    makes some rises that equal the bound exceed it: of 50 scans and with k = 2, 20 after 18 is
+    The rule as written is `floor(threshold b over)`, whatever the count was: H = 1. The authors
+    compare rates instead, `after / over > before / over + threshold b` in float64, where rounding
+    makes some rises that equal the bound exceed it: of 50 scans and with b = 2, 20 after 18 is
     harmful, 19 after 17 is not. JAX has no float64 as a rule, hence a table: H = most + 1.
 
     Args:
         over: Scans that the errors are counted over.
         most: The largest count that there can be.
         threshold: Tolerated rise of the rate per sample (fraction).
-        max_batch: K.
+        max_batch: B.
         float_bound: Whether to decide as their comparison does.
 
     Example:
@@ -84,9 +84,10 @@ def verify_revisit(
 ) -> types.QualityControl:
     """The published procedure as a policy.
 
-    After every batch all centres count errors on their held-out scans. An update is harmful if it
-    adds more than `floor(threshold k N_negative)` false positives or `floor(threshold k
-    N_positive)` false negatives to the last accepted model, k being the samples tried. A harmful
+    After every batch all centres count errors on their held-out scans. An update is harmful if, for
+    any class, it adds more than `floor(threshold k N_class)` errors to the last accepted model, k
+    being the samples tried and N_class the held-out scans of the class: of two classes, false
+    positives among the controls and false negatives among the patients. A harmful
     batch is rolled back and its samples are tried alone, one after another, each accepted one
     moving the model. A harmful batch of one sample is that sample's lone trial too: the same update
     would be computed again. A sample that is harmful alone is set aside and tried again at the end
@@ -94,18 +95,18 @@ def verify_revisit(
     and returns. Revisits go in the order of suspicion.
 
     Args:
-        threshold: Tolerated rise of the false-positive and of the false-negative rate per sample
-            tried (fraction).
+        threshold: Tolerated rise of a class's error rate per sample tried (fraction).
         revisit_after: Cycles until a suspect is tried again.
-        swap_denominators: The authors' quirk: false positives are divided by the number of
-            positives, false negatives by the number of negatives.
+        swap_denominators: The authors' quirk, of two classes: false positives are divided by the
+            number of positives, false negatives by the number of negatives.
         float_bound: The authors' quirk: a rise that equals the bound is at the mercy of rounding;
             see `tolerated`.
         drop: [N] bool, a person's word that may come after the suspicion: never tried again.
         max_batch: Largest number of samples of one stop.
 
     Raises:
-        ValueError: A threshold that is no fraction; from `init`, held-out scans of one class only.
+        ValueError: A threshold that is no fraction; from `init`, a class without held-out scans, or
+            swapped denominators of more than two classes.
 
     References:
         Souza et al., Self-supervised identification and elimination of harmful datasets in
@@ -113,7 +114,7 @@ def verify_revisit(
         Medicine 2025, doi 10.1038/s41746-025-01499-0.
 
     Example:
-        >>> state = verify_revisit().init(3, types.Counts(tp=100, fp=9, tn=41, fn=0))
+        >>> state = verify_revisit().init(3, jnp.array([[41, 9], [0, 100]]))
         >>> state.allowed[:, 5, 0].tolist()
         [5, 10]
     """
@@ -123,11 +124,16 @@ def verify_revisit(
         )
 
     def init(num_samples, baseline):
-        held_out = np.array([baseline.fp + baseline.tn, baseline.fn + baseline.tp])
+        held_out = np.asarray(task.totals(baseline))
         if held_out.min() < 1:
             raise ValueError(
-                f"verification scans: {held_out[0]} negative, {held_out[1]} positive; "
-                "error rates need at least one of each class"
+                f"verification scans of each class: {held_out.tolist()}; "
+                "error rates need at least one of each"
+            )
+        if swap_denominators and len(held_out) != 2:
+            raise ValueError(
+                "policy.verify_revisit.swap_denominators=True: the authors' quirk is about two "
+                f"classes, not {len(held_out)}; set it to False"
             )
         counted_over = held_out[::-1] if swap_denominators else held_out
         allowed = [
@@ -135,7 +141,7 @@ def verify_revisit(
             for over in counted_over
         ]
         return State(
-            reference=types.Counts(*(jnp.asarray(c, jnp.int32) for c in baseline)),
+            reference=jnp.asarray(baseline, jnp.int32),
             allowed=jnp.asarray(np.stack(allowed), jnp.int32),
             rate=jnp.asarray(1 / counted_over, jnp.float32),
             suspected=jnp.full(num_samples, -1, jnp.int32),
@@ -151,26 +157,27 @@ def verify_revisit(
         return ~state.eliminated & (state.suspected < 0)
 
     def nothing(fed):
-        return trails.no_trial(len(fed.centre), max_batch)
+        return trails.no_trial(fed, max_batch)
 
     def attempt(fed, travel, stop, kind):
         """Trains on a stop, verifies, and keeps or rolls back: one sample or five."""
         reference, offered = travel.state.reference, stop.ids < len(fed.centre)
         tried = jnp.sum(offered)
         candidate, loss = fed.learn(travel.model, stop, offered.astype(jnp.float32))
-        counts = fed.total("counts", candidate)
-        extra = jnp.stack([counts.fp - reference.fp, counts.fn - reference.fn])
+        confusion = fed.total("confusion", candidate)
+        before = task.errors(reference)
+        extra = task.errors(confusion) - before
         allowed = travel.state.allowed
-        before = jnp.minimum(jnp.stack([reference.fp, reference.fn]), allowed.shape[2] - 1)
-        is_harmful = jnp.any(extra > allowed[jnp.arange(2), tried, before])
+        before = jnp.minimum(before, allowed.shape[2] - 1)
+        is_harmful = jnp.any(extra > allowed[jnp.arange(len(extra)), tried, before])
         accepted = ~is_harmful & jnp.isfinite(loss)
-        state = travel.state._replace(reference=select(accepted, counts, reference))
+        state = travel.state._replace(reference=select(accepted, confusion, reference))
         padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
         trail = types.Trail(
             kind=jnp.int32(kind),
             ids=jnp.concatenate([stop.ids, padding]),
             loss=loss,
-            counts=counts,
+            confusion=confusion,
             reference=reference,
             allowed=jnp.float32(threshold) * tried,
             accepted=accepted,

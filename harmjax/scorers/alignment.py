@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harmjax import losses, scorers, types
+from harmjax import scorers, task, types
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
 DERIVATIVES = ("jvp", "difference")
@@ -119,7 +119,7 @@ def losses_along(
     """
 
     def of_samples(params):
-        return losses.of_samples(learner, model._replace(params=params), batch)
+        return task.of_samples(learner, model._replace(params=params), batch)
 
     if derivative == "jvp":
         return jax.jvp(of_samples, (model.params,), (direction,))[1]

@@ -9,7 +9,7 @@ from harmjax import precision, scorers, types
 def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     """A scorer by the Mahalanobis distance to the class in the model's feature space.
 
-    Class means and one covariance for both classes come from sums over the verification scans of
+    Class means and one covariance for all classes come from sums over the verification scans of
     centres with enough of them. The covariance S is shrunk to `(1 - s) S + s tr(S) / F I`, so that
     features that never vary among the verification scans count when they vary in a sample. Harm is
     the logarithm of the squared distance over F: 0 where a sample is as far off as the verification

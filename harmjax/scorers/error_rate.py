@@ -2,15 +2,16 @@
 
 import jax.numpy as jnp
 
-from harmjax import scorers, types
+from harmjax import scorers, task, types
 
 
 def error_rate() -> types.HarmScorer:
     """A scorer that trains on each sample alone and counts the errors at all centres.
 
-    Harm is the larger of the rises of the false-positive and the false-negative rate (fractions).
+    Harm is the largest rise of a class's error rate (fraction): of two classes, of the
+    false-positive or the false-negative rate.
     Most samples move no error and score 0. A stop of B slots costs B updates and B + 1
-    verifications, but only counts leave the centres.
+    verifications, but only confusion counts leave the centres.
 
     References:
         Souza et al., Self-supervised identification and elimination of harmful datasets in
@@ -18,7 +19,7 @@ def error_rate() -> types.HarmScorer:
         Medicine 2025, doi 10.1038/s41746-025-01499-0.
 
     Example:
-        >>> evidence = {'rise_fpr': jnp.array([0.0, 0.5]), 'rise_fnr': jnp.array([0.25, -0.5])}
+        >>> evidence = {'rise': jnp.array([[0.0, 0.25], [0.5, -0.5]])}
         >>> error_rate().judge(evidence, {}).tolist()
         [0.25, 0.5]
     """
@@ -29,26 +30,22 @@ def error_rate() -> types.HarmScorer:
 
     def trial(fed, model, stop, reference):
         del reference
-        before = fed.total("counts", model)
-        negative, positive = before.fp + before.tn, before.fn + before.tp
+        before = fed.total("confusion", model)
+        number = task.totals(before)
 
         def alone(carry, sample):
             weight = (sample < len(fed.centre)).astype(jnp.float32)[None]
             single = types.Stop(stop.cycle, stop.centre, sample[None])
-            after = fed.total("counts", fed.learn(model, single, weight)[0])
-            fpr = (after.fp - before.fp) / jnp.maximum(negative, 1)
-            fnr = (after.fn - before.fn) / jnp.maximum(positive, 1)
-            return carry, (scorers.answered(fpr, negative), scorers.answered(fnr, positive))
+            after = fed.total("confusion", fed.learn(model, single, weight)[0])
+            rise = (task.errors(after) - task.errors(before)) / jnp.maximum(number, 1)
+            return carry, scorers.answered(rise, number)
 
-        _, (fpr, fnr) = fed.scan(alone, (), stop.ids)
+        _, rise = fed.scan(alone, (), stop.ids)
         offered = stop.ids < len(fed.centre)
-        return {
-            "rise_fpr": jnp.where(offered, fpr, jnp.nan),
-            "rise_fnr": jnp.where(offered, fnr, jnp.nan),
-        }
+        return {"rise": jnp.where(offered[:, None], rise, jnp.nan)}
 
     def judge(evidence, reference):
         del reference
-        return jnp.maximum(evidence["rise_fpr"], evidence["rise_fnr"])
+        return jnp.max(evidence["rise"], axis=-1)
 
     return types.HarmScorer(reference, None, judge, trial=trial)

@@ -1,10 +1,10 @@
 """How clearly the model contradicts a sample's label; averaged over training, AUM."""
 
-from harmjax import types
+from harmjax import task, types
 
 
 def margin() -> types.HarmScorer:
-    """A scorer by the margin, `z` for a patient and `-z` for a control, z being the logit.
+    """A scorer by the margin `z_y - max_{j != y} z_j` of the logits (see `task.margin`).
 
     The mean over the visits of training is the area under the margin: mislabelled samples are
     pulled up by the others long before they are memorised. Harm is minus the margin: > 0 where
@@ -25,7 +25,7 @@ def margin() -> types.HarmScorer:
 
     def measure(learner, model, batch, reference):
         del reference
-        return {"margin": (2 * batch.label - 1) * learner.logits(model, batch.image)}
+        return {"margin": task.margin(learner.logits(model, batch.image), batch.label)}
 
     def judge(evidence, reference):
         del reference

@@ -43,7 +43,7 @@ def neighbours(
         mean = total / jnp.maximum(number, 1)[:, None]
         square = jnp.diagonal(second) / jnp.maximum(jnp.sum(number), 1)
         sd = jnp.sqrt(jnp.maximum(square - jnp.mean(mean, axis=0) ** 2, 0))
-        noise = jax.random.normal(jax.random.key(seed), (2, prototypes, mean.shape[-1]))
+        noise = jax.random.normal(jax.random.key(seed), (len(mean), prototypes, mean.shape[-1]))
         points = mean[:, None] + sd * noise
 
         def round_(carry, _):
@@ -52,7 +52,7 @@ def neighbours(
             moved = sums / jnp.maximum(size, 1)[..., None]
             return (jnp.where(size[..., None] > 0, moved, points), size), None
 
-        carry = points, jnp.zeros((2, prototypes))
+        carry = points, jnp.zeros((len(mean), prototypes))
         (points, size), _ = fed.scan(round_, carry, jnp.arange(iterations))
         return {"points": points, "size": jnp.where(size >= smallest, size, 0)}
 
@@ -64,7 +64,7 @@ def neighbours(
 
     def judge(evidence, reference):
         size = reference["size"]
-        label = jnp.repeat(jnp.arange(2.0), size.shape[1])
+        label = jnp.repeat(jnp.arange(float(len(size))), size.shape[1])
         match = evidence["label"][:, None] == label
         known = ~jnp.isnan(evidence["label"])
         value = jax.vmap(shapley, (1, 1, None, None), 1)(evidence["distances"], match, known, k)
