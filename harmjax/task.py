@@ -1,7 +1,7 @@
 """What is decided between: the only place that knows the number of classes and what a logit is.
 
-Of two classes one logit z tells, that of the second: a model emits `[0, z]`, whose softmax is the
-sigmoid of z, and what is computed here is what the published binary classifier computes.
+Of two classes one logit z tells: a classifier emits `[0, z]`, whose softmax is the sigmoid of z. Only
+z is read, and what is computed is what the published binary classifier computes, bit for bit.
 """
 
 from collections.abc import Callable
@@ -121,7 +121,7 @@ def stop_loss(losses, weight, offered):
 
 
 def _binary(logits):
-    return logits[:, 1] - logits[:, 0]
+    return logits[:, 1]
 
 
 def _binary_loss(logits, label):

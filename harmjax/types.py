@@ -54,7 +54,8 @@ class Model(NamedTuple):
 class Classifier(NamedTuple):
     """A classifier as pure functions; one Flax module behind each, in `models/`.
 
-    `weight` [B] reaches the batch statistics: samples of weight 0 leave no trace in them.
+    Of two classes the logits are `[0, z]`, see `task`. `weight` [B] reaches the batch statistics:
+    samples of weight 0 leave no trace in them.
     With `train=False` running statistics are used, dropout is off and `weight` and `keys` are
     ignored.
     """

@@ -11,7 +11,7 @@ from harmjax import types
 def of_module(module: nn.Module) -> types.Classifier:
     """The classifier behind any linen module, called as `module(image)` or with `train=...` too.
 
-    It returns logits [B, K], or of two classes [B] or [B, 1], the second's against the first; or a
+    It returns logits [B, K], or of two classes also [B] or [B, 1], the second's less the first's; or a
     pair of logits and features [B, F]. Without features the logits stand in for them. Variables may
     be `params` and `batch_stats`; dropout gets a key. Samples of weight 0 reach the batch
     statistics of a foreign module, which knows nothing of weights; use group or layer norm, or
@@ -56,4 +56,6 @@ def _outputs(found):
     logits, features = found if isinstance(found, tuple) else (found, None)
     logits = logits.reshape(len(logits), -1).astype(jnp.float32)
     features = logits if features is None else features.astype(jnp.float32)
+    if logits.shape[1] == 2:
+        logits = logits[:, 1:] - logits[:, :1]
     return jnp.pad(logits, ((0, 0), (1, 0))) if logits.shape[1] == 1 else logits, features
