@@ -1,7 +1,7 @@
 """What is decided between: the only place that knows the number of classes and what a logit is.
 
-Of two classes one logit z tells: a classifier emits `[0, z]`, whose softmax is the sigmoid of z. Only
-z is read, and what is computed is what the published binary classifier computes, bit for bit.
+Of two classes one logit z tells: a classifier emits `[0, z]`, whose softmax is the sigmoid of z.
+Only z is read, and what is computed is what the published binary classifier computes, bit for bit.
 """
 
 from collections.abc import Callable

@@ -11,11 +11,11 @@ from harmjax import types
 def of_module(module: nn.Module) -> types.Classifier:
     """The classifier behind any linen module, called as `module(image)` or with `train=...` too.
 
-    It returns logits [B, K], or of two classes also [B] or [B, 1], the second's less the first's; or a
-    pair of logits and features [B, F]. Without features the logits stand in for them. Variables may
-    be `params` and `batch_stats`; dropout gets a key. Samples of weight 0 reach the batch
-    statistics of a foreign module, which knows nothing of weights; use group or layer norm, or
-    `harmjax.models`, where that matters.
+    It returns logits [B, K], or of two classes also [B] or [B, 1], the second's less the first's;
+    or a pair of logits and features [B, F]. Without features the logits stand in for them.
+    Variables may be `params` and `batch_stats`; dropout gets a key. Samples of weight 0 reach the
+    batch statistics of a foreign module, which knows nothing of weights; use group or layer norm,
+    or `harmjax.models`, where that matters.
 
     Args:
         module: Its `__call__` takes images [B, *S] as they are stored, and `train` if it has batch
