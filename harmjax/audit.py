@@ -192,7 +192,6 @@ def _study(images, labels, centres, verification, names, seed) -> preparation.St
         simulated=False,
         corrupted=nobody,
         kind=("",) * len(nobody),
-        keep=nobody,
-        drop=nobody,
+        word=nobody.astype(np.int8),
         text="",
     )

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 from harmjax import types
 from harmjax.learner import select
 from harmjax.policies import trails
+from harmjax.travel import in_legs
 
 
 def visits(
     fed: types.Federation, policy: types.QualityControl, travel: types.Travel, stops: types.Stop
 ) -> tuple[types.Travel, types.Trail]:
-    """The averaged model after one round; takes the place of `travel.visits`.
+    """The averaged model after one round; takes the place of `travel.in_turn`.
 
     Every centre starts from the round's model with the initial optimiser state, which therefore
     stays in the traveller unchanged, and makes one pass over its kept samples. Parameters and batch
@@ -30,34 +31,36 @@ def visits(
     """
     start = travel.model
     del policy
-    offered = stops.ids < len(fed.centre)
-    changes = stops.centre[1:] != stops.centre[:-1]
+    legs, gathered = in_legs(fed, stops)
+    offered = legs.ids < len(fed.centre)
+    centre = legs.centre[:, 0]
+    changes = centre[1:] != centre[:-1]
     edge = jnp.ones(1, bool)
-    size = jnp.zeros(len(fed.centre)).at[stops.centre].add(jnp.sum(offered, axis=1))
-    share = size[stops.centre] / jnp.maximum(jnp.sum(offered), 1)
+    size = jnp.zeros(len(fed.centre)).at[centre].add(jnp.sum(offered, axis=(1, 2)))
+    share = size[centre] / jnp.maximum(jnp.sum(offered), 1)
     share = jnp.where(jnp.concatenate([changes, edge]), share, 0.0)
 
     def step(carry, at):
         local, total = carry
-        stop, first, share = at
+        leg, first, share = at
         local = select(first, start, local)
 
         def train(model):
-            return fed.learn(model, stop, (stop.ids < len(fed.centre)).astype(jnp.float32))
+            return fed.learn(model, leg)
 
         def skip(model):
-            return model, jnp.float32(0)
+            return model, jnp.zeros(len(leg.cycle))
 
-        trained = jnp.any(stop.ids < len(fed.centre))
-        local, loss = fed.cond(trained, train, skip, local)
+        offered = leg.ids < len(fed.centre)
+        local, loss = fed.cond(jnp.any(offered), train, skip, local)
         total = jax.tree.map(lambda t, x: t + share.astype(t.dtype) * x, total, averaged(local))
-        return (local, total), trails.unverified(fed, stop.ids, loss, trained)
+        return (local, total), trails.unverified(fed, leg.ids, loss, jnp.any(offered, axis=1))
 
     def averaged(model):
         return model.params, model.batch_stats
 
     zero = jax.tree.map(jnp.zeros_like, averaged(start))
     firsts = jnp.concatenate([edge, changes])
-    (_, total), trail = fed.scan(step, (start, zero), (stops, firsts, share))
+    (_, total), trail = fed.scan(step, (start, zero), (legs, firsts, share))
     model = select(jnp.any(offered), types.Model(*total, start.opt_state), start)
-    return travel._replace(model=model), trail
+    return travel._replace(model=model), gathered(trail)

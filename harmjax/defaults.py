@@ -94,9 +94,9 @@ def get_config() -> ml_collections.ConfigDict:
     screen.alpha = 0.01  # expected fraction of good training samples that are eliminated
     screen.families = ("margin", "appearance")  # of evidence: files of harmjax/scorers
     screen.shares = ()  # of the level, one per family; () for equal ones
+    screen.settings = ml_collections.ConfigDict()  # scorer: its settings, such as {'shrinkage': .2}
     screen.false_share = 0.5  # of what is eliminated, that may be expected to be good
     screen.examine_every = 2  # cycles
-    screen.soft = 0.0  # samples with a p-value below this weigh less; 0 for weights of 0 and 1
     screen.centres = True  # test centres as groups
 
     config.detect = detect = ml_collections.ConfigDict()  # what experiments.detect compares

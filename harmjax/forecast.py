@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import itinerary, logbook, policies, preparation, training, travel, types
-from harmjax.federations import memory, traffic
+from harmjax import logbook, policies, preparation, training, travel, types
+from harmjax.federations import traffic
 from harmjax.policies import fixed
 
 REPEATS = 3
@@ -102,24 +102,17 @@ def text(found: Forecast) -> str:
 def _asked(config, study, learner, policy, model) -> dict[str, int]:
     """Passes of one cycle in which nothing is refused, in samples."""
     train, held_out = study.train, study.verification
-    centre = np.zeros_like(train.centre) if config.train.topology == "central" else train.centre
-    draw = itinerary.itinerary(
-        centre,
-        batch_size=config.train.batch_size,
-        drop_remainders=config.train.drop_remainders,
-    )
-    minimum = config.train.minimum_group
-    recorder = traffic.recorder(learner, train.image, minimum)
+    course = training.course(config, study, federation="memory")
+    recorder = traffic.recorder(learner, train.image, config.train.minimum_group)
 
     def blank(samples):
         return samples._replace(image=jnp.zeros(samples.image.shape, samples.image.dtype))
 
     def cycle(model, state):
-        fed = memory.memory(
-            learner, blank(train), blank(held_out), jax.random.key(0), minimum=minimum
-        )
+        fed = course.federation(learner, blank(train), blank(held_out), course.key)
         watched, tally = recorder.watch(traffic.silent(fed))
-        travel.cycle(watched, policy, draw, types.Travel(model, state), jax.random.key(0), 0)
+        steps = travel.steps(watched, policy, course.draw, visits=course.visits)
+        travel.cycle(steps, types.Travel(model, state), 0)
         return tally()
 
     number = np.bincount(held_out.label, minlength=len(study.classes))

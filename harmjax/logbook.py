@@ -98,20 +98,17 @@ def _numbers(confusion, reference) -> list:
     return [*task.errors(confusion).tolist(), *task.totals(confusion).tolist(), *before]
 
 
-def metric_rows(cycle, split, logits, labels, groups, classes) -> list[list]:
-    """Rows of metrics.csv for one cycle and split, one per subgroup.
+def metric_rows(cycle, evaluation) -> list[list]:
+    """Rows of metrics.csv for one cycle, one per split and subgroup.
 
     Args:
         cycle: The cycle.
-        split: 'verification' or 'test'.
-        logits: [M, K] float.
-        labels: [M] int.
-        groups: Pairs of name and members [M] bool.
-        classes: [K] names.
+        evaluation: Split -> subgroup -> metrics, in the order of tables.
     """
     return [
-        [cycle, split, name, *metrics.metrics(logits[members], labels[members], classes).values()]
-        for name, members in groups
+        [cycle, split, group, *found.values()]
+        for split, groups in evaluation.items()
+        for group, found in groups.items()
     ]
 
 

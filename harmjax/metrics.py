@@ -56,6 +56,18 @@ def metrics(logits, labels, classes: Sequence[str] = types.BINARY) -> dict[str, 
     return of_sums(confusion, float(loss.mean()) if len(loss) else float("nan"), area, classes)
 
 
+def by_group(logits, labels, groups, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The metrics of every subgroup, by its name.
+
+    Args:
+        logits: [M, K] float.
+        labels: [M] int.
+        groups: Pairs of name and members [M] bool, see `groups`.
+        classes: [K] names.
+    """
+    return {name: metrics(logits[who], labels[who], classes) for name, who in groups}
+
+
 def of_sums(confusion, loss: float, area: float, classes: Sequence[str]) -> dict[str, float]:
     """The same from what centres add up.
 

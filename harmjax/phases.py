@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from harmjax import checkpoints, logbook, preparation, programs, tables, types
+from harmjax import checkpoints, logbook, preparation, programs, tables, travel, types
+from harmjax import course as courses
 
 
 class Run(NamedTuple):
@@ -24,7 +24,8 @@ class Run(NamedTuple):
     workdir: pathlib.Path
     study: preparation.Study
     learner: types.Learner
-    logits: Callable  # (Model, images) -> [M, K] float32
+    course: courses.Course
+    evaluate: Callable  # Model -> split -> group -> metrics
     progress: bool
 
 
@@ -53,19 +54,29 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
     """
     train, study = run.config.train, run.study
     folder = run.workdir / "checkpoints"
+    spent = []  # seconds of evaluations
+
+    def evaluate(model):
+        began = time.perf_counter()
+        found = run.evaluate(model)
+        spent.append(time.perf_counter() - began)
+        return found
+
+    def watch(traveller, stops, trail, first):
+        places = range(first, first + len(stops.centre))
+        _check_finite(run, trail, stops.cycle[0], stops.centre, places)
+        _show(run, bar, policy, traveller, stops, trail)
+
     program = programs.program(
         run.learner,
         policy,
         study.train,
         study.verification,
-        jax.random.fold_in(jax.random.key(run.config.seed), 2),
-        topology=train.topology,
-        federation=train.federation,
-        batch_size=train.batch_size,
-        drop_remainders=train.drop_remainders,
-        stops_per_call=train.stops_per_call,
-        chunk=train.verification_batch,
+        run.course,
         minimum=train.minimum_group,
+        stops_per_call=train.stops_per_call,
+        evaluate=evaluate,
+        watch=watch,
     )
     baseline = program.confusion(model)
     traveller = types.Travel(model, policy.init(len(study.names), baseline))
@@ -78,39 +89,19 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
     log = _open_log(run, phase, metrics_file, range(cycles.start, last + 1), cycles)
     if phase == "control" and not done:
         log.decisions.append(logbook.baseline_row(cycles.start, baseline))
-    with _bar(run, phase, cycles, last, program, traveller) as bar:
+    with _bar(run, phase, cycles, last, program.num_stops) as bar:
         for cycle in range(last + 1, cycles.stop):
             began = time.perf_counter()
-            traveller, record = _cycle(run, program, traveller, cycle, bar)
-            seconds = time.perf_counter() - began
-            _write_cycle(run, phase, cycle, traveller, record, seconds, log)
+            traveller, record = travel.cycle(program.steps, traveller, cycle)
+            _check_finite(run, record.closing, cycle, _holders(run, record.closing), None)
+            traveller = jax.block_until_ready(traveller)
+            seconds = time.perf_counter() - began - sum(spent)
+            spent.clear()
+            _write_cycle(run, phase, cycle, record, program.asked(), seconds, log)
             checkpoints.save(folder, checkpoints.name(phase, cycle), traveller)
             if train.keep_checkpoints == "last":
                 checkpoints.prune(folder, phase, cycle)
     return traveller
-
-
-def _cycle(run: Run, program: programs.Program, traveller, cycle, bar):
-    """The traveller after one cycle; its stops, their trail, that of the close, what was asked."""
-    traveller, tally = program.open(traveller, cycle)
-    stops = program.stops(traveller, cycle)
-    size, trails, tallies = program.stops_per_call, [], [tally]
-    for first in range(0, len(stops.cycle), size):
-        some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
-        traveller, trail, tally = program.visits(traveller, some)
-        trails.append(trail)
-        tallies.append(tally)
-        _check_finite(run, trail, cycle, some.centre, range(first, first + size))
-        _show(run, bar, program, cycle, traveller, some, trail)
-    trail = jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
-    traveller, closing, tally = program.close(traveller, cycle)
-    _check_finite(run, closing, cycle, _holders(run, closing), None)
-    return jax.block_until_ready(traveller), (
-        stops,
-        trail,
-        closing,
-        program.asked([*tallies, tally]),
-    )
 
 
 def _check_finite(run, trail, cycle, centres, stops):
@@ -140,12 +131,11 @@ def _holders(run, closing):
     return np.asarray(run.study.train.centre)[ids]
 
 
-def _bar(run, phase, cycles, last, program, traveller):
-    per_cycle = len(program.stops(traveller, cycles.start).cycle) if len(cycles) else 0
+def _bar(run, phase, cycles, last, num_stops):
     names = {"warmup": "warm-up", "control": run.config.policy.name, "delivery": "delivery"}
     return tqdm.tqdm(
-        total=per_cycle * len(cycles),
-        initial=per_cycle * (last + 1 - cycles.start),
+        total=num_stops * len(cycles),
+        initial=num_stops * (last + 1 - cycles.start),
         desc=names[phase],
         unit="stop",
         disable=None if run.progress and len(cycles) else True,
@@ -153,10 +143,11 @@ def _bar(run, phase, cycles, last, program, traveller):
     )
 
 
-def _show(run, bar, program, cycle, traveller, stops, trail):
+def _show(run, bar, policy, traveller, stops, trail):
     bar.update(len(stops.cycle))
     if bar.disable:
         return
+    cycle = int(stops.cycle[0])
     shown = {"cycle": cycle, "centre": run.study.centres[int(stops.centre[-1])]}
     kind = np.asarray(trail.kind)
     decided = np.argwhere(np.isin(kind, (*types.VERIFIED, *types.JUDGED)))
@@ -164,7 +155,7 @@ def _show(run, bar, program, cycle, traveller, stops, trail):
         rates = logbook.error_rates(trail.confusion[tuple(decided[-1])])
         names = ("fpr", "fnr") if len(rates) == 2 else run.study.classes
         shown |= {name: f"{rate:.2f}" for name, rate in zip(names, rates, strict=True)}
-        pending = program.verdicts(traveller.state, cycle).pending
+        pending = policy.verdicts(traveller.state, cycle).pending
         shown["suspects"] = int(np.sum(np.asarray(pending)))
     bar.set_postfix(shown)
 
@@ -206,25 +197,23 @@ def _check_rows(path, found, done: range) -> None:
         )
 
 
-def _write_cycle(run: Run, phase, cycle, traveller, record, seconds, log: Log):
+def _write_cycle(run: Run, phase, cycle, record: travel.Record, asked, seconds, log: Log):
     study = run.study
-    stops, trail, closing, asked = record
     if phase == "control":
         log.decisions.extend(
             logbook.decision_rows(
-                cycle, stops, trail, closing, study.names, study.centres, study.train.centre
+                cycle,
+                record.stops,
+                record.trail,
+                record.closing,
+                study.names,
+                study.centres,
+                study.train.centre,
             )
         )
         header = logbook.decision_columns(study.classes)
         tables.write(run.workdir / "decisions.csv", header, log.decisions)
-    for split in ("verification", "test"):
-        samples = getattr(study, split)
-        logits = run.logits(traveller.model, samples.image)
-        log.metrics.extend(
-            logbook.metric_rows(
-                cycle, split, logits, samples.label, study.groups[split], study.classes
-            )
-        )
+    log.metrics.extend(logbook.metric_rows(cycle, record.evaluation))
     rows = sorted(log.metrics, key=lambda row: int(row[0]))
     tables.write(log.metrics_path, logbook.metric_columns(study.classes), rows)
     entry = logbook.cost_entry(phase, cycle, asked)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import metrics, policies, types
-from harmjax.data import begun, checks, ingest, manifest, people, provenance, records, tabular
+from harmjax import metrics, offers, policies, types
+from harmjax.data import begun, checks, ingest, manifest, provenance, records, tabular
 from harmjax.harms import scenario
 
 FEATURES = "features.npz"
@@ -30,13 +30,17 @@ class Study(NamedTuple):
     simulated: bool  # whether harm was planted
     corrupted: np.ndarray  # [N] bool, planted
     kind: tuple[str, ...]  # [N] which harm, '' where none
-    keep: np.ndarray  # [N] bool, a person's word: train on it whatever the policy says
-    drop: np.ndarray  # [N] bool, a person's word: never train on it
+    word: np.ndarray  # [N] int8, a person's, see `offers`
     text: str  # counts, problems and warnings, as a person reads them
     features: tuple[str, ...] = ()  # columns of tabular data, as the manifest has them
     raw: np.ndarray | None = None  # [N, F] training features in their own units, harm included
     problems: tuple[records.Problem, ...] = ()  # what was left out
     classes: tuple[str, ...] = types.BINARY  # [K] names
+
+    @property
+    def drop(self) -> np.ndarray:
+        """[N] bool, whom a person never wants to be trained on."""
+        return self.word == offers.DROP
 
 
 class HeldOut(NamedTuple):
@@ -196,8 +200,7 @@ def _study(config, cohort, start, found) -> Study:
         simulated=config.scenario.name != "none",
         corrupted=corrupted,
         kind=tuple(kind),
-        keep=said == people.KEEP,
-        drop=said == people.DROP,
+        word=said,
         text=found.text,
         problems=found.problems,
     )

@@ -8,26 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import averaging, itinerary, travel, types
-from harmjax.federations import memory, stepwise, stream, traffic
-
-TOPOLOGIES = ("travelling", "federated", "central")
-FEDERATIONS = {"memory": memory.memory, "stepwise": stepwise.stepwise, "stream": stream.stream}
+from harmjax import course as courses
+from harmjax import travel, types
+from harmjax.federations import traffic
 
 
 class Program(NamedTuple):
     """What the loop over cycles calls."""
 
-    open: Callable  # (Travel, cycle) -> (Travel, tally)
-    stops: Callable  # (Travel, cycle) -> Stop [T], T a multiple of stops_per_call
-    visits: (
-        Callable  # (Travel, Stop [stops_per_call]) -> (Travel, Trail [stops_per_call, R], tally)
-    )
-    close: Callable  # (Travel, cycle) -> (Travel, Trail [R], tally)
-    confusion: Callable  # (Model) -> [K, K] int32 over the verification scans
-    verdicts: Callable  # (state, cycle) -> Verdicts
-    stops_per_call: int
-    asked: Callable  # (tallies) -> what they say was asked of centres, see `traffic.Recorder`
+    steps: travel.Steps
+    num_stops: int  # of a cycle, a multiple of those of one compiled call
+    confusion: Callable  # Model -> [K, K] int32 over the verification scans
+    asked: Callable  # () -> what was asked of centres since the last time, see `traffic.Recorder`
 
 
 def program(
@@ -35,15 +27,12 @@ def program(
     policy: types.QualityControl,
     train: types.Samples,
     held_out: types.Samples,
-    key,
+    course: courses.Course,
     *,
-    topology: str = "travelling",
-    federation: str = "memory",
-    batch_size: int = 5,
-    drop_remainders: bool = False,
-    stops_per_call: int = 32,
-    chunk: int = 64,
     minimum: int = 5,
+    stops_per_call: int = 32,
+    evaluate: Callable = lambda model: None,
+    watch: Callable = lambda traveller, stops, trail, first: None,
 ) -> Program:
     """The program of one policy over one federation.
 
@@ -52,48 +41,27 @@ def program(
         policy: From `harmjax.policies`.
         train: N training samples.
         held_out: M verification samples.
-        key: Root of itineraries and dropout.
-        topology: 'travelling'; 'central', which pools all samples at one centre; or 'federated',
-            which averages one pass of every centre.
-        federation: 'memory', 'stepwise' or 'stream'.
-        batch_size: Samples per stop.
-        drop_remainders: See `itinerary.itinerary`.
-        stops_per_call: Stops of one compiled call; between calls progress is reported. Averaging
-            takes all stops of a cycle at once.
-        chunk: Verification scans per forward pass.
-        minimum: Centres with fewer held-out scans than this answer their confusion only.
-
-    Raises:
-        ValueError: Unknown topology or federation.
+        course: See `course.course`.
+        minimum: As the course has it.
+        stops_per_call: Stops of one compiled call. Averaging, and a federation that goes by legs,
+            take all stops of a cycle at once.
+        evaluate: Model -> anything, unless the federation evaluates.
+        watch: Called after every compiled call with the traveller, its stops, their trail and the
+            number of the first stop.
     """
-    if topology not in TOPOLOGIES:
-        raise ValueError(f"train.topology={topology!r}; known: {', '.join(TOPOLOGIES)}")
-    if federation not in FEDERATIONS:
-        raise ValueError(f"train.federation={federation!r}; known: {', '.join(FEDERATIONS)}")
-    centre = np.zeros_like(train.centre) if topology == "central" else np.asarray(train.centre)
-    key_itinerary, key_dropout = jax.random.split(key)
-    draw = itinerary.itinerary(centre, batch_size=batch_size, drop_remainders=drop_remainders)
-    rounds = averaging.visits if topology == "federated" else travel.visits
-    num_stops = int(np.sum(-(-np.bincount(centre) // batch_size)))
-    if topology == "federated":
-        stops_per_call = num_stops
-    options = {"chunk": chunk, "minimum": minimum}
-
-    @jax.jit
-    def stops(state, number):
-        drawn = draw(key_itinerary, travel.visited(policy, state, number), number)
-        return _padded(drawn, -num_stops % stops_per_call, len(centre))
-
-    if federation == "memory":
+    factory = course.federation
+    recorder, tallies = traffic.recorder(learner, train.image, minimum), []
+    if factory.func is courses.FEDERATIONS["memory"]:
         data = jax.device_put((train, held_out))
+        bound = None
 
         def fed(data):
-            return memory.memory(learner, *data, key_dropout, **options)
+            return factory(learner, *data, course.key)
 
         def compiled(step):
             return functools.partial(jax.jit(step), data)
     else:
-        data = FEDERATIONS[federation](learner, train, held_out, key_dropout, **options)
+        data = bound = factory(learner, train, held_out, course.key)
 
         def fed(data):
             return data
@@ -101,28 +69,57 @@ def program(
         def compiled(step):
             return functools.partial(step, data)
 
-    recorder = traffic.recorder(learner, train.image, minimum)
+    whole = course.is_round or (bound is not None and bound.by_leg)
+    size = course.num_stops if whole else stops_per_call
 
-    def counted(step):
+    def counted(name):
         def run(data, *args):
             watched, tally = recorder.watch(fed(data))
-            return *step(watched, *args), tally()
+            of = travel.steps(watched, policy, course.draw, visits=course.visits)
+            return getattr(of, name)(*args), tally()
 
-        return compiled(run)
+        step = compiled(run)
 
-    def unopened(traveller, number):
-        return traveller, traffic.NOTHING
+        def call(*args):
+            found, tally = step(*args)
+            tallies.append(tally)
+            return found
 
-    opened = counted(lambda fed, *args: (policy.open(fed, *args),))
+        return call
+
+    @jax.jit
+    def drawn(state, number):
+        stops = course.draw(policy.offer(state, number), number)
+        return _padded(stops, -course.num_stops % size, len(train.centre))
+
+    visit = counted("visits")
+
+    def visits(traveller, stops):
+        trails = []
+        for first in range(0, len(stops.cycle), size):
+            some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
+            traveller, trail = visit(traveller, some)
+            trails.append(trail)
+            watch(traveller, some, trail, first)
+        return traveller, jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
+
+    def asked():
+        found = recorder.asked(tallies)
+        tallies.clear()
+        return found
+
+    steps = travel.Steps(
+        open=counted("open") if policy.open is not None else lambda traveller, number: traveller,
+        draw=lambda traveller, number: drawn(traveller.state, number),
+        visits=visits,
+        close=counted("close"),
+        evaluate=evaluate if bound is None or bound.evaluate is None else bound.evaluate,
+    )
     return Program(
-        open=opened if policy.open is not None else unopened,
-        stops=lambda traveller, number: stops(traveller.state, number),
-        visits=counted(lambda fed, *args: rounds(fed, policy, *args)),
-        close=counted(policy.close),
+        steps=steps,
+        num_stops=-(-course.num_stops // size) * size,
         confusion=compiled(lambda data, model: fed(data).total("confusion", model)),
-        verdicts=policy.verdicts,
-        stops_per_call=stops_per_call,
-        asked=recorder.asked,
+        asked=asked,
     )
 
 
@@ -132,6 +129,7 @@ def _padded(stops: types.Stop, extra: int, num_samples: int) -> types.Stop:
         cycle=jnp.pad(stops.cycle, (0, extra), mode="edge"),
         centre=jnp.pad(stops.centre, (0, extra), mode="edge"),
         ids=jnp.pad(stops.ids, ((0, extra), (0, 0)), constant_values=num_samples),
+        weight=jnp.pad(stops.weight, ((0, extra), (0, 0))),
     )
 
 

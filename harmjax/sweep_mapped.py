@@ -16,7 +16,6 @@ import numpy as np
 
 from harmjax import (
     checkpoints,
-    itinerary,
     learner,
     logbook,
     metrics,
@@ -28,8 +27,8 @@ from harmjax import (
     types,
     whose,
 )
+from harmjax import course as courses
 from harmjax import task as tasks
-from harmjax.federations import memory
 from harmjax.policies import fixed
 
 NUMBERS = ("seed", "learning_rate", "decay")
@@ -126,32 +125,29 @@ def _run(config, study, policy) -> Callable:
     again = train.restart_schedule
     restart = train.warmup_cycles + again if again >= 0 else None
     clean = ~study.corrupted if train.warmup_on == "clean" else None
-    warm = training.overruled(fixed.under_mask(clean), study)
-    draw = itinerary.itinerary(
-        study.train.centre, batch_size=train.batch_size, drop_remainders=train.drop_remainders
-    )
+    warm = fixed.under_mask(clean, word=study.word)
 
     def run(data, seed, learning_rate, decay):
         key = jax.random.key(seed)
         schedule = learner.published_schedule(learning_rate, decay, restart=restart)
         lrn = learner.learner(classifier, schedule, task=task)
-        key_itinerary, key_dropout = jax.random.split(jax.random.fold_in(key, 2))
+        course = courses.of_config(train, study.train.centre, jax.random.fold_in(key, 2))
         samples, *held_out = data
-        fed = memory.memory(
-            lrn, samples, held_out[0], key_dropout,
-            chunk=train.verification_batch, minimum=train.minimum_group,
-        )  # fmt: skip
+        fed = course.federation(lrn, samples, held_out[0], course.key)
+
+        def evaluate(model):
+            return [lrn.logits(model, split.image) for split in held_out]
 
         def phase(policy, model, cycles):
+            steps = travel.steps(fed, policy, course.draw, evaluate=evaluate)
+
             def one(model, number):
                 start = types.Travel(model, policy.init(num_samples, None))
-                after, (stops, trail, _) = travel.cycle(
-                    fed, policy, draw, start, key_itinerary, number
-                )
-                tried = trail.kind != types.NO_TRIAL
-                logits = [lrn.logits(after.model, split.image) for split in held_out]
-                finite = jnp.all(jnp.isfinite(trail.loss) | ~tried)
-                return after.model, (logits, finite, jnp.sum(stops.ids < num_samples))
+                after, record = travel.cycle(steps, start, number)
+                tried = record.trail.kind != types.NO_TRIAL
+                finite = jnp.all(jnp.isfinite(record.trail.loss) | ~tried)
+                visits = jnp.sum(record.stops.ids < num_samples)
+                return after.model, (record.evaluation, finite, visits)
 
             return jax.lax.scan(one, model, jnp.array(cycles, jnp.int32))
 
@@ -168,23 +164,22 @@ def _run(config, study, policy) -> Callable:
 def _kept(config, workdir, study, policy, one: Trained, seconds) -> training.Outcome:
     """Writes what is kept of one run and returns its outcome."""
     cycles, warm = config.train.cycles, config.train.warmup_cycles
-    labels = {split: np.asarray(getattr(study, split).label) for split in one.logits}
-    rows = [
-        row
-        for cycle in range(cycles)
-        for split, logits in one.logits.items()
-        for row in logbook.metric_rows(
-            cycle, split, logits[cycle], labels[split], study.groups[split], study.classes
-        )
-    ]
+
+    def measured(split, cycle):
+        label = np.asarray(getattr(study, split).label)
+        groups = study.groups[split]
+        return metrics.by_group(one.logits[split][cycle], label, groups, study.classes)
+
+    evaluations = [{split: measured(split, c) for split in one.logits} for c in range(cycles)]
+    rows = [row for c, found in enumerate(evaluations) for row in logbook.metric_rows(c, found)]
     tables.write(workdir / "metrics.csv", logbook.metric_columns(study.classes), rows)
     checkpoints.save_model(workdir / "checkpoints", "final", one.model)
     state = policy.init(len(study.names), None)
     passes = logbook.FORWARD_EQUIVALENTS["gradient"] * int(one.visits[warm:].sum())
     return training.Outcome(
         model=one.model,
-        mask=np.asarray(policy.mask(state, cycles)),
+        mask=np.asarray(policy.offer(state, cycles).weight),
         verdicts=jax.device_get(policy.verdicts(state, cycles)),
-        metrics=metrics.metrics(one.logits["test"][-1], labels["test"], study.classes),
+        metrics=evaluations[-1]["test"]["all"],
         cost={"phases": {"train": {"forward_equivalents": passes, "seconds": seconds}}},
     )

@@ -7,6 +7,7 @@ ended with.
 
 import inspect
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from harmjax import (
     whose,
     workdirs,
 )
+from harmjax import course as courses
 from harmjax import task as tasks
 from harmjax.policies import fixed
 
@@ -88,8 +90,7 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     factory = policies.get(name)
     offered = {
         "corrupted": study.corrupted,
-        "keep": study.keep,
-        "drop": study.drop,
+        "word": study.word,
         "max_batch": config.train.batch_size,
     }
     taken = inspect.signature(factory).parameters
@@ -98,7 +99,7 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
     policy = _built(f"policy.{name}", factory, settings)
     if policy.open is not None:
         _check_references(config, study)
-    return overruled(policy, study)
+    return policy
 
 
 def _check_references(config, study: preparation.Study) -> None:
@@ -112,27 +113,6 @@ def _check_references(config, study: preparation.Study) -> None:
             f"the centres that hold at least 2 x train.minimum_group={least} of them, and "
             f"{FEWEST_SUMMED} are needed; hold out more, or lower train.minimum_group"
         )
-
-
-def overruled(policy: types.QualityControl, study: preparation.Study) -> types.QualityControl:
-    """The policy, except that a person's word decides about the samples it names."""
-
-    def mask(state, cycle):
-        weight = policy.mask(state, cycle)
-        return jnp.where(study.drop, 0, jnp.where(study.keep, 1, weight)).astype(weight.dtype)
-
-    def visited(state, cycle):
-        return (policy.visited(state, cycle) | study.keep) & ~study.drop
-
-    def verdicts(state, cycle):
-        found = policy.verdicts(state, cycle)
-        return found._replace(
-            pending=found.pending & ~study.keep, eliminated=found.eliminated & ~study.keep
-        )
-
-    return policy._replace(
-        mask=mask, visited=visited if policy.visited is not None else None, verdicts=verdicts
-    )
 
 
 def train(config, workdir, *, study=None, classifier=None, warmup=None, progress=True) -> Outcome:
@@ -167,15 +147,16 @@ def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
     run = phases.Run(
         config=config,
         workdir=workdir,
-        study=study._replace(test=_on_device(config, study.test)),
+        study=study,
         learner=lrn,
-        logits=programs.logits(lrn, config.train.verification_batch),
+        course=course(config, study),
+        evaluate=at_hand(config, lrn, study),
         progress=progress,
     )
     start = _warm_up(run, warmup)
     travelled = _control(run, policy, start)
     cycles = config.train.cycles
-    mask = np.asarray(policy.mask(travelled.state, cycles))
+    mask = np.asarray(policy.offer(travelled.state, cycles).weight)
     model = travelled.model
     if preparation.is_retrained(config):
         model = _deliver(run, start, mask)
@@ -207,10 +188,35 @@ def _built(group, factory, settings):
         raise ValueError(f"config.{group}: {error}; settings: {settings}") from error
 
 
-def _on_device(config, samples):
-    if config.train.federation == "stream":
-        return samples
-    return samples._replace(image=jnp.asarray(samples.image))
+def course(config, study: preparation.Study, **changed) -> courses.Course:
+    """The course of a run, the same in all its phases and in all its counterfactuals.
+
+    Args:
+        config: See `configs/`.
+        study: Of the run.
+        changed: Options of `course.course` instead of the config's.
+    """
+    key = jax.random.fold_in(jax.random.key(config.seed), 2)
+    return courses.of_config(config.train, study.train.centre, key, **changed)
+
+
+def at_hand(config, lrn: types.Learner, study: preparation.Study) -> Callable:
+    """A function from a model to its metrics by split and subgroup, exact, of scans at hand."""
+    logits = programs.logits(lrn, config.train.verification_batch)
+    test = study.test
+    if config.train.federation != "stream":
+        test = test._replace(image=jnp.asarray(test.image))
+    splits = {"verification": study.verification, "test": test}
+
+    def evaluate(model):
+        return {
+            split: metrics.by_group(
+                logits(model, samples.image), samples.label, study.groups[split], study.classes
+            )
+            for split, samples in splits.items()
+        }
+
+    return evaluate
 
 
 def _warm_up(run: phases.Run, warmup) -> types.Model:
@@ -230,7 +236,7 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
     keep = None
     if train.warmup_on == "clean":
         keep = ~study.corrupted
-    policy = overruled(fixed.under_mask(keep), study)
+    policy = fixed.under_mask(keep, word=study.word)
     return phases.run_phase(
         run, "warmup", policy, fresh, range(train.warmup_cycles), "metrics.csv"
     ).model
@@ -270,8 +276,7 @@ def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
         study.kind,
         study.drop,
     )
-    logits = run.logits(model, study.test.image)
-    found = metrics.metrics(logits, study.test.label, study.classes)
+    found = run.evaluate(model)["test"]["all"]
     cost = logbook.summarise_cost(logbook.read_cost(workdir / "cost.json"))
     return Outcome(model, mask, jax.device_get(verdicts), found, cost)
 

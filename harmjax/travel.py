@@ -4,10 +4,79 @@ Written once against a `types.Federation`. In memory a cycle is one traced progr
 or a disk the same text runs as a Python loop.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from harmjax import types
 
 
-def visits(
+class Steps(NamedTuple):
+    """The parts of a cycle, bound to a federation and a policy; each may be compiled by itself."""
+
+    open: Callable[..., types.Travel]  # (Travel, cycle) -> Travel
+    draw: Callable[..., types.Stop]  # (Travel, cycle) -> Stop [T]
+    visits: Callable[..., tuple[types.Travel, types.Trail]]
+    # (Travel, Stop [T]) -> (Travel, Trail [T, R])
+    close: Callable[..., tuple[types.Travel, types.Trail]]  # (Travel, cycle) -> (..., Trail [R])
+    evaluate: Callable[..., Any]  # Model -> how it does on held-out scans
+
+
+class Record(NamedTuple):
+    """What the log keeps of a cycle."""
+
+    stops: types.Stop  # [T]
+    trail: types.Trail  # [T, R]
+    closing: types.Trail  # [R]
+    evaluation: Any
+
+
+def cycle(steps: Steps, travel: types.Travel, number) -> tuple[types.Travel, Record]:
+    """The traveller after one whole cycle, and what the log keeps.
+
+    Args:
+        steps: From `steps`, or compiled parts of them.
+        travel: Model and policy state before the cycle.
+        number: The cycle, from 0; int or int32 scalar.
+    """
+    travel = steps.open(travel, number)
+    stops = steps.draw(travel, number)
+    travel, trail = steps.visits(travel, stops)
+    travel, closing = steps.close(travel, number)
+    return travel, Record(stops, trail, closing, steps.evaluate(travel.model))
+
+
+def steps(
+    fed: types.Federation,
+    policy: types.QualityControl,
+    draw: Callable,
+    *,
+    visits: Callable | None = None,
+    evaluate: Callable = lambda model: None,
+) -> Steps:
+    """The steps of a policy over a federation.
+
+    Args:
+        fed: Where the data are.
+        policy: From `harmjax.policies`.
+        draw: `(Offer, cycle) -> Stop [T]`.
+        visits: How the stops change the model: `travel.visits`, or `averaging.visits`.
+        evaluate: Model -> anything.
+    """
+    rounds = visits or in_turn
+    return Steps(
+        open=lambda travel, number: policy.open(fed, travel, number) if policy.open else travel,
+        draw=lambda travel, number: draw(policy.offer(travel.state, number), number),
+        visits=lambda travel, stops: rounds(fed, policy, travel, stops),
+        close=lambda travel, number: policy.close(fed, travel, number),
+        evaluate=evaluate,
+    )
+
+
+def in_turn(
     fed: types.Federation, policy: types.QualityControl, travel: types.Travel, stops: types.Stop
 ) -> tuple[types.Travel, types.Trail]:
     """The traveller after some stops in a row, and the trail [T, R] of their trials.
@@ -18,46 +87,30 @@ def visits(
         travel: Model and policy state before the first stop.
         stops: [T] stops.
     """
-
-    def visit(travel, stop):
-        return policy.visit(fed, travel, stop)
-
-    return fed.scan(visit, travel, stops)
+    legs, gathered = in_legs(fed, stops)
+    travel, trail = fed.scan(lambda travel, leg: policy.visit(fed, travel, leg), travel, legs)
+    return travel, gathered(trail)
 
 
-def cycle(
-    fed: types.Federation,
-    policy: types.QualityControl,
-    draw,
-    travel: types.Travel,
-    key,
-    number,
-    visits=visits,
-) -> tuple[types.Travel, tuple[types.Stop, types.Trail, types.Trail]]:
-    """The traveller after one whole cycle, and what the log keeps.
+def in_legs(fed: types.Federation, stops: types.Stop) -> tuple[types.Stop, Callable]:
+    """Stops [T] as legs [L, T'], and a function that puts what came of these, [L, T', ...], back.
 
-    Args:
-        fed: Where the data are.
-        policy: From `harmjax.policies`.
-        draw: From `itinerary.itinerary`.
-        travel: Model and policy state before the cycle.
-        key: Root key of all itineraries.
-        number: The cycle, from 0; int or int32 scalar.
-        visits: How the stops change the model: `travel.visits` or `averaging.visits`.
-
-    Returns:
-        The traveller, and the stops [T], the trail of the stops [T, R] and that of the close [R].
+    A leg is one stop, or where a federation goes by legs all stops of a centre in a row, with empty
+    ones at the end so that all legs are as long as the longest.
     """
-    if policy.open is not None:
-        travel = policy.open(fed, travel, number)
-    stops = draw(key, visited(policy, travel.state, number), number)
-    travel, trail = visits(fed, policy, travel, stops)
-    travel, closing = policy.close(fed, travel, number)
-    return travel, (stops, trail, closing)
-
-
-def visited(policy: types.QualityControl, state, number):
-    """[N] bool, which samples the stops of a cycle hold."""
-    if policy.visited is not None:
-        return policy.visited(state, number)
-    return policy.mask(state, number) > 0
+    number = len(stops.centre)
+    if not fed.by_leg:
+        legs = jax.tree.map(lambda x: x[:, None], stops)
+        return legs, lambda found: jax.tree.map(lambda x: x[:, 0], found)
+    centre = np.asarray(stops.centre)
+    first = np.flatnonzero(np.append(True, centre[1:] != centre[:-1]))
+    length = np.diff(np.append(first, number))
+    within = np.arange(length.max())
+    used = within < length[:, None]
+    place = np.where(used, first[:, None] + within, first[:, None])
+    legs = jax.tree.map(lambda x: jnp.asarray(x)[place], stops)
+    slots = used[..., None]
+    legs = legs._replace(
+        ids=jnp.where(slots, legs.ids, len(fed.centre)), weight=jnp.where(slots, legs.weight, 0.0)
+    )
+    return legs, lambda found: jax.tree.map(lambda x: x[used], found)

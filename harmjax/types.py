@@ -4,7 +4,7 @@ Dimensions, used in every shape comment of the project:
 
     N  training samples          B  slots of a batch (padding carries id N)
     M  held-out scans            S  shape of one stored image: (X, Y, Z), (X, Y, C) or (F,)
-    C  centres                   T  stops of one cycle
+    C  centres                   T  stops in a row
     K  classes                   J  samples judged together
     F  features of a sample      R  verifications of one stop
 """
@@ -34,6 +34,7 @@ class Batch(NamedTuple):
     image: Array  # [B, *S] as stored
     label: Array  # [B] int32
     keys: Array  # [B] typed PRNG keys, one per sample
+    fold: Array  # [B] int32, 0 or 1: which half of its centre's scans the sample is in
 
 
 class Variables(NamedTuple):
@@ -67,12 +68,20 @@ class Classifier(NamedTuple):
     # and, for `Learner.learn_along`, along=(direction, size[B]); see `models/along.py`
 
 
+class Offer(NamedTuple):
+    """Which training samples take part in a cycle, and how: see `offers`."""
+
+    met: Array  # [N] bool, at the stops of their centre
+    weight: Array  # [N] float32 in [0, 1], of their loss; 0 is met only to be looked at
+
+
 class Stop(NamedTuple):
-    """One batch at one centre."""
+    """One batch at one centre; with a leading axis [T], a leg: stops in a row at one centre."""
 
     cycle: Array  # [] int32
     centre: Array  # [] int32
     ids: Array  # [B] int32, N where the slot is empty
+    weight: Array  # [B] float32 in [0, 1], of the sample's loss; 0 where the slot is empty
 
 
 class Learner(NamedTuple):
@@ -91,6 +100,16 @@ class Learner(NamedTuple):
     # (Model, image[B, *S]) -> (logits [B, K], features [B, F])
 
 
+class Measure(NamedTuple):
+    """What is measured of a sample, by name: both ends resolve it to the same function.
+
+    Hashable, so that programs that ask for it are compiled once; see `measures.resolved`.
+    """
+
+    name: str  # of a file of `scorers`, or `measures.CROSS_FITTED`
+    settings: tuple[tuple[str, Any], ...] = ()  # pairs of a setting and its hashable value
+
+
 class Federation(NamedTuple):
     """The only thing that touches data; the algorithm is written against it once.
 
@@ -102,14 +121,19 @@ class Federation(NamedTuple):
     centre: Array  # [N] int32, which centre holds each training sample
     held_out_centre: Array  # [M] int32, the same of the held-out scans
     learn: Callable[..., tuple[Model, Array]]
-    # (Model, Stop, weight[B]) -> (Model, loss []); an update that is not finite leaves the model as
+    # (Model, leg: Stop [T]) -> (Model, loss [T]); an update that is not finite leaves the model as
     # it was and the loss NaN
-    at: Callable[..., PyTree]  # (measure, Model, Stop, Reference) -> Evidence[B], NaN in padding
+    at: Callable[..., PyTree]
+    # (Measure, Model, leg: Stop [T], Reference) -> Evidence [T, B, ...], NaN in padding
     total: Callable[..., PyTree]
-    # (statistic name, Model, *args, among=[M] bool) -> sums over every centre, of the scans `among`
-    survey: Callable[..., PyTree]  # (measure, Model, Reference) -> Evidence[M], of held-out scans
+    # (statistic name, Model, *args, fold=None) -> sums over every centre, of all held-out scans or
+    # of those in one fold of their centre
+    survey: Callable[..., PyTree]  # (Measure, Model, Reference) -> Evidence[M], of held-out scans
     scan: Callable[..., Any]
     cond: Callable[..., Any]
+    by_leg: bool = False  # whether all stops of a centre are one leg; else each stop is
+    evaluate: Callable[..., dict] | None = None
+    # Model -> split -> group -> metrics, where held-out scans are not at hand
 
 
 class HarmScorer(NamedTuple):
@@ -120,7 +144,9 @@ class HarmScorer(NamedTuple):
     stays NaN. Harm > 0 means that including the sample raises the verification loss.
     """
 
-    reference: Callable[..., PyTree]  # (Federation, Model, cycle) -> Reference; travels out
+    reference: Callable[..., PyTree]
+    # (Federation, Model, cycle, fold=None) -> Reference; travels out. Sums run over one fold of
+    # every centre's held-out scans, or over all
     measure: Callable[..., PyTree] | None  # (Learner, Model, Batch, Reference) -> Evidence[B]
     judge: Callable[..., Array]  # (Evidence[J], Reference) -> harm[J]
     trial: Callable[..., PyTree] | None = None
@@ -162,18 +188,15 @@ JUDGED = (SUSPICION, EXAMINATION, CENTRE)  # verdicts on evidence, without an up
 
 
 class QualityControl(NamedTuple):
-    """A policy: what is trained on, and what a visit tries, keeps and rolls back.
-
-    `mask` [N] may be bool or weights in [0, 1]; samples of weight 0 are not visited.
-    """
+    """A policy: what is met and trained on, and what a visit tries, keeps and rolls back."""
 
     init: Callable[..., PyTree]  # (num_samples, confusion [K, K] of the first model) -> state
-    mask: Callable[..., Array]  # (state, cycle) -> keep[N]
-    visit: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, Stop) -> ...
+    offer: Callable[..., Offer]  # (state, cycle) -> what the cycle's stops hold
+    visit: Callable[..., tuple[Travel, Trail]]
+    # (Federation, Travel, leg: Stop [T]) -> (Travel, Trail [T, R])
     close: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, cycle) -> ...
     verdicts: Callable[..., "Verdicts"]  # (state, cycle) -> Verdicts
     open: Callable[..., Travel] | None = None  # (Federation, Travel, cycle) -> ..., before a cycle
-    visited: Callable[..., Array] | None = None  # (state, cycle) -> [N] bool; by default the mask
 
 
 class Verdicts(NamedTuple):

@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import scorers, types
+from harmjax import measures, offers, types
 from harmjax.counterfactual import retraining as retrainings
 from harmjax.federations import memory
 
 
 def predicted(
-    scorer: types.HarmScorer,
+    asked: types.Measure,
     learner: types.Learner,
     retraining: retrainings.Retraining,
     model: types.Model,
@@ -23,13 +23,14 @@ def predicted(
     stop is measured before it is trained on; the cycle's evidence is judged as a whole.
 
     Args:
-        scorer: From `harmjax.scorers`.
+        asked: Of a scorer.
         learner: As in `retraining.retraining`.
         retraining: The run, travelling or central.
         model: That it starts from.
         mask: [N] float32, what is trained on; everything by default.
-        minimum: Centres with fewer held-out scans than this answer counts only.
+        minimum: Centres with fewer held-out scans than this answer their confusion only.
     """
+    scorer = measures.scorer(asked)
     data, num_samples = retraining.data, len(retraining.data.train.label)
     known = jnp.append(jnp.ones(num_samples) if mask is None else jnp.asarray(mask), 0.0)
 
@@ -42,18 +43,13 @@ def predicted(
             reference = scorer.reference(fed, model, stops.cycle[0])
 
             def visit(model, stop):
-                evidence = scorers.evidence(scorer, fed, model, stop, reference)
-                return fed.learn(model, stop, known[stop.ids])[0], evidence
+                evidence = measures.evidence(asked, fed, model, stop, reference)
+                some = stop._replace(weight=known[stop.ids])
+                return fed.learn(model, offers.leg(some))[0], evidence
 
             model, evidence = jax.lax.scan(visit, model, stops)
-            ids = stops.ids.ravel()
-
-            def by_sample(e):
-                values = e.reshape(-1, *e.shape[2:])
-                nothing = jnp.full((num_samples, *values.shape[1:]), jnp.nan)
-                return nothing.at[ids].set(values, mode="drop")
-
-            return model, scorer.judge(jax.tree.map(by_sample, evidence), reference)
+            evidence = measures.by_sample(stops.ids, evidence, num_samples)
+            return model, scorer.judge(evidence, reference)
 
         return jax.lax.scan(cycle, model, data.stops)[1]
 

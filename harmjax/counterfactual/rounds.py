@@ -34,6 +34,7 @@ def by_centre(stops: types.Stop, num_centres: int, num_samples: int) -> types.St
         cycle=np.full((num_centres, most), np.asarray(stops.cycle)[0], np.int32),
         centre=np.repeat(np.arange(num_centres, dtype=np.int32)[:, None], most, axis=1),
         ids=rows,
+        weight=(rows < num_samples).astype(np.float32),
     )
 
 
@@ -54,11 +55,7 @@ def updates(
     """
 
     def local(stops):
-        def step(model, stop):
-            weight = (stop.ids < len(fed.centre)).astype(jnp.float32)
-            return fed.learn(model, stop, weight)[0], None
-
-        after, _ = jax.lax.scan(step, model, stops)
+        after, _ = fed.learn(model, stops)
         return jax.tree.map(jnp.subtract, averaged(after), averaged(model))
 
     mapped = {"vmap": jax.vmap(local), "map": lambda stops: jax.lax.map(local, stops)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from harmjax import (
     logbook,
+    measures,
     metrics,
     preparation,
     scorers,
@@ -76,13 +77,8 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
         learner,
         study.train,
         {"verification": study.verification, "test": study.test},
-        jax.random.fold_in(jax.random.key(config.seed), 2),
+        training.course(config, study, federation="memory"),
         cycles=range(train.warmup_cycles, train.cycles),
-        topology=train.topology,
-        batch_size=train.batch_size,
-        drop_remainders=train.drop_remainders,
-        chunk=train.verification_batch,
-        minimum=train.minimum_group,
     )
     ask = bulk.bulk(
         again,
@@ -185,9 +181,9 @@ def _predicted(config, learner, again, start, found, say) -> dict:
         return {}
     harm = {}
     for name in names:
-        scorer = scorers.get(name)(**config.counterfactual.get(name, {}))
+        asked = measures.measure(name, config.counterfactual.get(name, {}))
         each = prediction.predicted(
-            scorer, learner, again, start, mask=found.base, minimum=config.train.minimum_group
+            asked, learner, again, start, mask=found.base, minimum=config.train.minimum_group
         )
         with np.errstate(all="ignore"):
             harm[name] = np.asarray(each, float).mean(axis=0)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmjax import offers
 from harmjax.data import checks, people, provenance, records, splits
 
 MANIFEST = "manifest.csv"
@@ -90,8 +91,8 @@ def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
     left_out = {r.subject for r, _ in begun.made.left_out}
     said = _said(begun.scans, data, {*left_out, *begun.others})
     names = np.array(records.names(begun.scans), object)
-    fresh = names[(said != begun.said) & (said == people.DROP)]
-    other = names[(said != begun.said) & (said != people.DROP)]
+    fresh = names[(said != begun.said) & (said == offers.DROP)]
+    other = names[(said != begun.said) & (said != offers.DROP)]
     if len(other):
         raise records.ManifestError(
             f"{workdir}: data.keep or data.drop said something else of {records.listed(other)} "
@@ -120,7 +121,7 @@ def changed(made, listing, data) -> provenance.Change:
     """What differs between a run and its table and files now; see `again`."""
     trained = np.array([r.split == "train" for r in made.records], bool)
     others = {*_others(listing), *(r.subject for r, _ in made.left_out)}
-    dropped = trained & (_said(made.records, data, others) == people.DROP)
+    dropped = trained & (_said(made.records, data, others) == offers.DROP)
     return provenance.changed(made, listing, dropped, verify=not data.features)
 
 
@@ -153,7 +154,7 @@ def dropped_since(run, home) -> list[str]:
             f"{names}; delete the one that is out of date, or name another --workdir"
         )
     pairs = zip(records.names(two.records), one.words, two.words, strict=True)
-    return [name for name, was, word in pairs if was != word and word == people.DROP]
+    return [name for name, was, word in pairs if was != word and word == offers.DROP]
 
 
 def _contents(made):

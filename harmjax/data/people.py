@@ -5,9 +5,8 @@ import pathlib
 
 import numpy as np
 
+from harmjax import offers
 from harmjax.data import cells, records, sheet
-
-KEEP, OPEN, DROP = 1, 0, -1
 
 
 def read(path, scans, setting="data.drop", others=()):
@@ -97,5 +96,5 @@ def verdicts(scans, keep=frozenset(), drop=frozenset()):
         raise records.ManifestError(
             f"both kept and dropped: {', '.join(both)}; take them out of one of the two lists"
         )
-    word = {**dict.fromkeys(keep, KEEP), **dict.fromkeys(drop, DROP)}
-    return np.array([word.get(records.key(r), OPEN) for r in scans], np.int8)
+    word = {**dict.fromkeys(keep, offers.KEEP), **dict.fromkeys(drop, offers.DROP)}
+    return np.array([word.get(records.key(r), offers.OPEN) for r in scans], np.int8)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import statistics, types
+from harmjax import measures, statistics, types
 from harmjax.learner import select
 
 
@@ -33,48 +33,75 @@ def memory(
     """
     train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
     num_samples, num_held_out = len(train.label), len(held_out.label)
+    fold = folds(held_out.centre)
     chunk = min(chunk, num_held_out)
     starts = jnp.arange(0, num_held_out, chunk)
 
-    def batch_of(samples, ids, cycle):
+    def batch_of(samples, ids, fold, cycle):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, cycle), i))
-        return types.Batch(samples.image[ids], samples.label[ids], keys(samples.identity[ids]))
+        return types.Batch(
+            samples.image[ids], samples.label[ids], keys(samples.identity[ids]), fold
+        )
 
-    def learn(model, stop, weight):
-        offered = stop.ids < num_samples
-        batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
-        return accepted(*learner.learn(model, batch, weight, offered, stop.cycle), model)
+    def at_stop(stop):
+        ids = jnp.minimum(stop.ids, num_samples - 1)
+        return batch_of(train, ids, ids % 2, stop.cycle), stop.ids < num_samples
 
-    def at(measure, model, stop, reference):
-        offered = stop.ids < num_samples
-        batch = batch_of(train, jnp.minimum(stop.ids, num_samples - 1), stop.cycle)
-        return measured(measure(learner, model, batch, reference), offered)
+    def learn(model, leg):
+        def step(model, stop):
+            batch, offered = at_stop(stop)
+            after, loss = learner.learn(model, batch, stop.weight, offered, stop.cycle)
+            return accepted(after, loss, model)
 
-    def total(statistic, model, *args, among=None):
+        return over_leg(step, model, leg)
+
+    def at(asked, model, leg, reference):
+        measure = measures.resolved(asked)
+
+        def look(carry, stop):
+            batch, offered = at_stop(stop)
+            return carry, measured(measure(learner, model, batch, reference), offered)
+
+        return over_leg(look, (), leg)[1]
+
+    def total(statistic, model, *args, fold=None):
         statistic_fn = getattr(statistics, statistic)
-        asked = answering(statistic, held_out.centre, among, minimum)
+        asked = answering(statistic, held_out.centre, fold, minimum)
 
         def part(start):
-            ids = start + jnp.arange(chunk)
-            inside = jnp.minimum(ids, num_held_out - 1)
-            weight = jnp.where((ids < num_held_out) & asked[inside], 1.0, 0.0)
-            return statistic_fn(learner, model, batch_of(held_out, inside, 0), weight, *args)
+            batch, inside, is_scan = chunk_at(start)
+            weight = jnp.where(is_scan & asked[inside], 1.0, 0.0)
+            return statistic_fn(learner, model, batch, weight, *args)
 
         sums = jax.lax.map(part, starts)
         return jax.tree.map(lambda s: jnp.sum(s, axis=0), sums)
 
-    def survey(measure, model, reference):
+    def survey(asked, model, reference):
+        measure = measures.resolved(asked)
+
         def part(start):
-            inside = jnp.minimum(start + jnp.arange(chunk), num_held_out - 1)
-            return measure(learner, model, batch_of(held_out, inside, 0), reference)
+            return measure(learner, model, chunk_at(start)[0], reference)
 
         found = jax.lax.map(part, starts)
         return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[:num_held_out], found)
+
+    def chunk_at(start):
+        ids = start + jnp.arange(chunk)
+        inside = jnp.minimum(ids, num_held_out - 1)
+        return batch_of(held_out, inside, fold[inside], 0), inside, ids < num_held_out
 
     num_classes = learner.task.num_classes
     return types.Federation(
         num_classes, train.centre, held_out.centre, learn, at, total, survey, *control
     )
+
+
+def over_leg(step, carry, leg: types.Stop):
+    """`jax.lax.scan` of `step` over the stops of a leg; of a single one without a loop."""
+    if len(leg.cycle) > 1:
+        return jax.lax.scan(step, carry, leg)
+    carry, found = step(carry, jax.tree.map(lambda x: x[0], leg))
+    return carry, jax.tree.map(lambda x: x[None], found)
 
 
 def accepted(after: types.Model, loss, before: types.Model) -> tuple[types.Model, types.Array]:
@@ -97,19 +124,27 @@ def measured(evidence, offered):
     return jax.tree.map(leaf, evidence)
 
 
-def answering(statistic: str, centre, among=None, minimum: int = 5):
+def answering(statistic: str, centre, fold=None, minimum: int = 5):
     """Which held-out scans [M] bool answer: of centres with enough scans among those meant.
 
     Args:
         statistic: Name of a function of `harmjax/statistics.py`.
         centre: [M] int, who holds each scan.
-        among: [M] bool, the scans that are meant; all by default.
+        fold: 0 or 1, that of the scans that are meant; all by default.
         minimum: Fewest of them at a centre; `statistics.EVERY_CENTRE` are answered by all.
     """
-    meant = jnp.ones(len(centre), bool) if among is None else among
+    meant = jnp.ones(len(centre), bool) if fold is None else folds(centre) == fold
     if statistic in statistics.EVERY_CENTRE:
         return meant
     return meant & (_group_sizes(centre, meant) >= minimum)
+
+
+def folds(centre):
+    """Which fold [M], 0 or 1, each held-out scan is in: every other one of its centre."""
+    order = jnp.argsort(centre, stable=True)
+    ordered = centre[order]
+    place = jnp.arange(len(centre)) - jnp.searchsorted(ordered, ordered, side="left")
+    return jnp.zeros(len(centre), jnp.int32).at[order].set(place % 2)
 
 
 def _group_sizes(centre, meant):

@@ -35,7 +35,8 @@ def passes(fn, learner: types.Learner, image, arguments) -> tuple[str, ...]:
 
     def run(image, model, *rest):
         label = jnp.zeros(len(image), jnp.int32)
-        batch = types.Batch(image, label, jax.random.split(jax.random.key(0), len(image)))
+        keys = jax.random.split(jax.random.key(0), len(image))
+        batch = types.Batch(image, label, keys, fold=jnp.zeros_like(label))
         return fn(_watched(learner, calls), model, batch, *rest)
 
     jax.eval_shape(run, image, *arguments)

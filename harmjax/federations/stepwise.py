@@ -23,21 +23,24 @@ def stepwise(
         key: Root of the per-sample dropout keys.
     """
 
+    def federation(data):
+        return memory.memory(learner, *data, **options)
+
     @jax.jit
-    def learn(data, model, stop, weight):
-        return memory.memory(learner, *data, **options).learn(model, stop, weight)
+    def learn(data, model, leg):
+        return federation(data).learn(model, leg)
 
     @functools.partial(jax.jit, static_argnums=1)
-    def at(data, measure, model, stop, reference):
-        return memory.memory(learner, *data, **options).at(measure, model, stop, reference)
+    def at(data, asked, model, leg, reference):
+        return federation(data).at(asked, model, leg, reference)
+
+    @functools.partial(jax.jit, static_argnums=1, static_argnames="fold")
+    def total(data, statistic, model, *args, fold=None):
+        return federation(data).total(statistic, model, *args, fold=fold)
 
     @functools.partial(jax.jit, static_argnums=1)
-    def total(data, statistic, model, *args, among=None):
-        return memory.memory(learner, *data, **options).total(statistic, model, *args, among=among)
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def survey(data, measure, model, reference):
-        return memory.memory(learner, *data, **options).survey(measure, model, reference)
+    def survey(data, asked, model, reference):
+        return federation(data).survey(asked, model, reference)
 
     data = (train, held_out, key)
     return types.Federation(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import statistics, types
+from harmjax import measures, statistics, types
 from harmjax.data import stream as reading
 from harmjax.federations import control, memory
 
@@ -30,18 +30,25 @@ def stream(
     batches of the stops of one scan, are read ahead by a background thread.
     """
     num_samples, num_held_out = len(train.label), len(held_out.label)
+    fold = np.asarray(memory.folds(jnp.asarray(held_out.centre)))
     chunk = min(chunk, num_held_out)
     ahead = {}
 
-    def batch_keys(identity, cycle):
+    def batch_of(image, label, identity, fold, cycle):
         at_cycle = jax.random.fold_in(key, cycle)
-        return jax.vmap(lambda i: jax.random.fold_in(at_cycle, i))(identity)
+        keys = jax.vmap(lambda i: jax.random.fold_in(at_cycle, i))(identity)
+        return types.Batch(image, label, keys, fold)
 
     @jax.jit
-    def update(model, image, label, identity, stop, weight):
-        batch = types.Batch(image, label, batch_keys(identity, stop.cycle))
-        offered = stop.ids < num_samples
-        return memory.accepted(*learner.learn(model, batch, weight, offered, stop.cycle), model)
+    def update(model, stop, *sample):
+        batch, offered = batch_of(*sample, stop.cycle), stop.ids < num_samples
+        return memory.accepted(
+            *learner.learn(model, batch, stop.weight, offered, stop.cycle), model
+        )
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def look(asked, model, reference, cycle, *sample):
+        return measures.resolved(asked)(learner, model, batch_of(*sample, cycle), reference)
 
     def fetch(ids):
         return np.asarray(train.image[np.minimum(ids, num_samples - 1)])
@@ -51,29 +58,28 @@ def stream(
         inside = np.minimum(ids, num_samples - 1)
         image = ahead.get(ids.tobytes())
         image = fetch(ids) if image is None else image
-        return image, train.label[inside], train.identity[inside]
+        return image, train.label[inside], train.identity[inside], inside % 2
 
-    def learn(model, stop, weight):
-        return update(model, *samples_of(stop), stop, weight)
+    def learn(model, leg):
+        return control.scan(lambda model, stop: update(model, stop, *samples_of(stop)), model, leg)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def look(measure, model, image, label, identity, cycle, reference):
-        batch = types.Batch(image, label, batch_keys(identity, cycle))
-        return measure(learner, model, batch, reference)
+    def at(asked, model, leg, reference):
+        def one(carry, stop):
+            evidence = look(asked, model, reference, stop.cycle, *samples_of(stop))
+            return carry, memory.measured(evidence, stop.ids < num_samples)
 
-    def at(measure, model, stop, reference):
-        evidence = look(measure, model, *samples_of(stop), stop.cycle, reference)
-        return memory.measured(evidence, stop.ids < num_samples)
+        return control.scan(one, (), leg)[1]
 
     def scan(body, carry, xs):
         if not isinstance(xs, types.Stop):
             return control.scan(body, carry, xs)
-        read = reading.batches(fetch, np.asarray(xs.ids))
+        read = reading.batches(fetch, np.asarray(xs.ids).reshape(-1, xs.ids.shape[-1]))
 
-        def with_images(carry, stop):
+        def with_images(carry, leg):
             ahead.clear()
-            ahead[np.asarray(stop.ids).tobytes()] = next(read)
-            return body(carry, stop)
+            for ids in np.asarray(leg.ids).reshape(-1, leg.ids.shape[-1]):
+                ahead[ids.tobytes()] = next(read)
+            return body(carry, leg)
 
         try:
             return control.scan(with_images, carry, xs)
@@ -81,39 +87,30 @@ def stream(
             ahead.clear()
             read.close()
 
-    jitted = {}
-
-    def part(statistic, model, batch, weight, *args):
-        if statistic not in jitted:
-            statistic_fn = getattr(statistics, statistic)
-            jitted[statistic] = jax.jit(
-                lambda model, batch, weight, *args: statistic_fn(
-                    learner, model, batch, weight, *args
-                )
-            )
-        return jitted[statistic](model, batch, weight, *args)
+    @functools.partial(jax.jit, static_argnums=0)
+    def part(statistic, model, args, weight, *sample):
+        batch = batch_of(*sample, 0)
+        return getattr(statistics, statistic)(learner, model, batch, weight, *args)
 
     rows = [np.arange(start, start + chunk) for start in range(0, num_held_out, chunk)]
     inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
 
-    def held_out_images():
-        return reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
+    def held_out_parts():
+        images = reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
+        for at, image in zip(inside, images, strict=True):
+            yield image, held_out.label[at], held_out.identity[at], fold[at]
 
-    def total(statistic, model, *args, among=None):
-        asked = np.asarray(memory.answering(statistic, held_out.centre, among, minimum))
+    def total(statistic, model, *args, fold=None):
+        asked = np.asarray(memory.answering(statistic, jnp.asarray(held_out.centre), fold, minimum))
         sums = None
-        for ids, at, image in zip(rows, inside, held_out_images(), strict=True):
+        for ids, at, sample in zip(rows, inside, held_out_parts(), strict=True):
             weight = jnp.asarray((ids < num_held_out) & asked[at], jnp.float32)
-            batch = types.Batch(image, held_out.label[at], batch_keys(held_out.identity[at], 0))
-            found = part(statistic, model, batch, weight, *args)
+            found = part(statistic, model, args, weight, *sample)
             sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
         return sums
 
-    def survey(measure, model, reference):
-        found = [
-            look(measure, model, image, held_out.label[at], held_out.identity[at], 0, reference)
-            for at, image in zip(inside, held_out_images(), strict=True)
-        ]
+    def survey(asked, model, reference):
+        found = [look(asked, model, reference, 0, *sample) for sample in held_out_parts()]
         return jax.tree.map(lambda *each: jnp.concatenate(each)[:num_held_out], *found)
 
     return types.Federation(

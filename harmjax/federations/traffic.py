@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import statistics, types
+from harmjax import measures, statistics, types
 from harmjax.federations import memory, passes
 
 MOST_KINDS = 32
@@ -87,39 +87,40 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
             row = np.arange(MOST_KINDS)[:, None] == place(request)
             frames[-1] = frames[-1] + row * tally_row(centres, samples)
 
-        def learn(model, stop, weight):
-            found = fed.learn(model, stop, weight)
-            sent = Request(
-                "learn", (passes.GRADIENT,), _bytes((model, stop, weight)), _bytes(found)
-            )
-            note(sent, 1, jnp.sum(stop.ids < num_samples))
+        def offered(leg):
+            return jnp.sum(leg.ids < num_samples)
+
+        def learn(model, leg):
+            found = fed.learn(model, leg)
+            sent = Request("learn", (passes.GRADIENT,), _bytes((model, leg)), _bytes(found))
+            note(sent, 1, offered(leg))
             return found
 
-        def at(measure, model, stop, reference):
-            found = fed.at(measure, model, stop, reference)
-            made_of = passes_of(measure, measure, model, reference)
-            back = _bytes(found) // len(stop.ids)
-            sent = Request("at", made_of, _bytes((model, stop, reference)), back)
-            note(sent, 1, jnp.sum(stop.ids < num_samples))
+        def at(asked, model, leg, reference):
+            found = fed.at(asked, model, leg, reference)
+            made_of = passes_of(asked, measures.resolved(asked), model, reference)
+            back = _bytes(found) // leg.ids.size
+            sent = Request("at", made_of, _bytes((model, leg, reference)), back)
+            note(sent, 1, offered(leg))
             return found
 
-        def total(statistic, model, *args, among=None):
-            found = fed.total(statistic, model, *args, among=among)
+        def total(statistic, model, *args, fold=None):
+            found = fed.total(statistic, model, *args, fold=fold)
             made_of = passes_of(statistic, passes.of_statistic(statistic), model, *args)
             sent = Request(statistic, made_of, _bytes((model, args)), _bytes(found))
-            if among is None and statistic in statistics.EVERY_CENTRE:
+            if fold is None and statistic in statistics.EVERY_CENTRE:
                 note(sent, everywhere, num_held_out)
             else:
-                asked = memory.answering(statistic, fed.held_out_centre, among, minimum)
-                note(sent, num_centres(fed, asked), jnp.sum(asked))
+                answer = memory.answering(statistic, fed.held_out_centre, fold, minimum)
+                note(sent, num_centres(fed, answer), jnp.sum(answer))
             return found
 
-        def survey(measure, model, reference):
-            found = fed.survey(measure, model, reference)
-            made_of = passes_of(measure, measure, model, reference)
+        def survey(asked, model, reference):
+            found = fed.survey(asked, model, reference)
+            made_of = passes_of(asked, measures.resolved(asked), model, reference)
             back = _bytes(found) // num_held_out
-            note(Request("survey", made_of, _bytes((model, reference)), back), everywhere,
-                 num_held_out)  # fmt: skip
+            sent = Request("survey", made_of, _bytes((model, reference)), back)
+            note(sent, everywhere, num_held_out)
             return found
 
         def framed(fn):
@@ -169,7 +170,7 @@ def silent(fed: types.Federation) -> types.Federation:
     return fed._replace(
         learn=lambda *asked: zeros(lambda: fed.learn(*asked)),
         at=lambda *asked: zeros(lambda: fed.at(*asked)),
-        total=lambda *asked, **among: zeros(lambda: fed.total(*asked, **among)),
+        total=lambda *asked, **fold: zeros(lambda: fed.total(*asked, **fold)),
         survey=lambda *asked: zeros(lambda: fed.survey(*asked)),
     )
 

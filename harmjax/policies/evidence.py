@@ -1,21 +1,20 @@
 """What `screen` knows of a sample: harm by several scorers, in units of the verification scans."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from harmjax import conformal, scorers, types
-from harmjax.learner import once
+from harmjax import conformal, measures, types
 
 
 class Yardstick(NamedTuple):
     """What the samples of one cycle are measured with and against."""
 
     model: types.Model  # as the cycle began
-    reference: types.PyTree  # of every family, from either half of the centres: leaves [2, ...]
+    reference: types.PyTree  # of every family, by the fold it measures: leaves [2, ...]
     middle: types.Array  # [K, E] float32, median harm of the verification scans by class, or NaN
     spread: types.Array  # [K, E] float32, their robust standard deviation
     families: conformal.Scale  # of every family's accumulated evidence: leaves [E, K, ...]
@@ -32,62 +31,53 @@ class Families(NamedTuple):
     names: tuple[str, ...]
     shares: types.Array  # [E] float32, of the level, summing to 1
     reference: Callable[..., types.PyTree]  # (Federation, Model, cycle) -> leaves [2, ...]
-    measure: Callable[..., types.PyTree]
-    # (Learner, Model, Batch, reference) -> harm [B, 2, E], label [B]
+    measure: types.Measure  # see `measures.cross_fitted`
 
 
-def families(names: Sequence[str], shares: Sequence[float] = ()) -> Families:
-    """The scorers of these names, with default settings.
+def families(
+    names: Sequence[str], shares: Sequence[float] = (), settings: Mapping | None = None
+) -> Families:
+    """The scorers of these names.
 
-    Each centre's verification scans are halved. References are made of one half or the other, and
-    every sample is measured against both.
+    Each centre's verification scans are in one of two folds. References are made of one fold or the
+    other, and every sample is measured against the fold that it is not in.
 
     Args:
         names: Of files of `harmjax/scorers`.
         shares: Of the level, one per name and above 0, in any unit; () for equal ones.
+        settings: Name of a scorer -> its settings; defaults for the others.
 
     Raises:
-        ValueError: No name, an unknown one, a scorer that tries updates out, or unfit shares.
+        ValueError: No name, an unknown one, a scorer that tries updates out, settings of a scorer
+            that is not asked or that does not take them, or unfit shares.
     """
+    settings = dict(settings or {})
     if not names:
         raise ValueError("screen.families is empty: name at least one scorer")
     if shares and (len(shares) != len(names) or min(shares) <= 0):
         raise ValueError(
             f"screen.shares={tuple(shares)} must be () or above 0, one for each of {tuple(names)}"
         )
-    members = {name: scorers.get(name)() for name in names}
+    if set(settings) - set(names):
+        raise ValueError(
+            f"screen.settings has {sorted(set(settings) - set(names))}, which are not among "
+            f"screen.families={tuple(names)}"
+        )
+    asked = [measures.measure(name, settings.get(name)) for name in names]
+    members = {measure.name: measures.scorer(measure) for measure in asked}
     share = jnp.array(shares or [1.0] * len(members), jnp.float32)
     for name, member in members.items():
         if member.measure is None:
             raise ValueError(f"screen.families: {name!r} tries updates out; choose another scorer")
 
     def reference(fed, model, cycle):
-        half = halves(fed.held_out_centre)
         each = [
-            {
-                name: member.reference(only(fed, half != own), model, cycle)
-                for name, member in members.items()
-            }
+            {name: m.reference(fed, model, cycle, 1 - own) for name, m in members.items()}
             for own in range(2)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
-    def measure(learner, model, batch, reference):
-        learner = once(learner, model, batch.image)
-
-        def against(half):
-            harms = []
-            for name, member in members.items():
-                own = jax.tree.map(lambda leaf: leaf[half], reference[name])
-                harms.append(member.judge(member.measure(learner, model, batch, own), own))
-            return jnp.stack(harms, axis=1)
-
-        return {
-            "harm": jnp.stack([against(0), against(1)], axis=1),
-            "label": batch.label.astype(jnp.float32),
-        }
-
-    return Families(tuple(members), share / jnp.sum(share), reference, measure)
+    return Families(tuple(members), share / jnp.sum(share), reference, measures.cross_fitted(asked))
 
 
 def yardstick(
@@ -109,23 +99,32 @@ def yardstick(
     """
     reference = asked.reference(fed, model, cycle)
     found = fed.survey(asked.measure, model, reference)
-    label = found["label"].astype(jnp.int32)
-    harm = of_half(found["harm"], halves(fed.held_out_centre))
-    classes = jnp.arange(fed.num_classes)
+    confusion = fed.total("confusion", model)
+    made, total, visits = _calibrated(
+        found["harm"], found["label"], total, visits, asked.shares, fed.num_classes
+    )
+    return made._replace(model=model, reference=reference, confusion=confusion), total, visits
+
+
+@functools.partial(jax.jit, static_argnums=5)
+def _calibrated(harm, label, total, visits, shares, num_classes):
+    """The yardstick but for what the centres sent, and the sums and counts after this cycle."""
+    label = label.astype(jnp.int32)
+    classes = jnp.arange(num_classes)
     middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(classes)
     units = (harm - middle[label]) / spread[label]
     known, added = finite(units)
     total, visits = total + added, visits + known
     mean = averaged(total, visits, jnp.max(visits))
-    scale = functools.partial(conformal.scale, num_classes=fed.num_classes)
+    scale = functools.partial(conformal.scale, num_classes=num_classes)
     scales = jax.vmap(scale, (1, None))(mean, label)
     own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
     whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)
-    fused = scale(jnp.where(whole, fuse(own, asked.shares), jnp.nan), label)
+    fused = scale(jnp.where(whole, fuse(own, shares), jnp.nan), label)
     known_now = jax.vmap(lambda own: jnp.any(known & (label == own)[:, None], axis=0))(classes)
     made = Yardstick(
-        model=model,
-        reference=reference,
+        model=None,
+        reference=None,
         middle=middle,
         spread=spread,
         families=scales,
@@ -133,14 +132,14 @@ def yardstick(
         held_out=mean,
         held_out_label=label,
         blind=~jnp.all(known_now) | jnp.any(fused.number == 0),
-        confusion=fed.total("confusion", model),
+        confusion=None,
     )
     return made, total, visits
 
 
-def in_units(yard: Yardstick, harm, ids, label):
-    """Evidence [B, E] of the samples of a stop from their harm [B, 2, E]."""
-    return (of_half(harm, ids % 2) - yard.middle[label]) / yard.spread[label]
+def in_units(yard: Yardstick, harm, label):
+    """Evidence [J, E] in units of the verification scans, from harm [J, E]."""
+    return (harm - yard.middle[label]) / yard.spread[label]
 
 
 def finite(units):
@@ -180,28 +179,6 @@ def p_values(asked: Families, yard: Yardstick, mean, label):
     fused = fuse(tails(yard, mean, label), asked.shares)
     found = conformal.p_value(yard.fused, fused, label)
     return jnp.where(jnp.all(jnp.isnan(mean), axis=1), 1.0, found)
-
-
-def halves(centre):
-    """Which half [M] each held-out scan is in: every other one of its centre."""
-    order = jnp.argsort(centre, stable=True)
-    ordered = centre[order]
-    place = jnp.arange(len(centre)) - jnp.searchsorted(ordered, ordered, side="left")
-    return jnp.zeros(len(centre), jnp.int32).at[order].set(place % 2)
-
-
-def only(fed: types.Federation, among) -> types.Federation:
-    """The federation whose sums run over some held-out scans only, `among` [M] bool."""
-
-    def total(statistic, model, *args):
-        return fed.total(statistic, model, *args, among=among)
-
-    return fed._replace(total=total)
-
-
-def of_half(harm, half):
-    """The harm [J, E] against the half that measures each sample, out of [J, 2, E]."""
-    return jnp.take_along_axis(harm, half[:, None, None], axis=1)[:, 0]
 
 
 def centre_and_spread(harm, used):

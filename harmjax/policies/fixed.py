@@ -2,16 +2,17 @@
 
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import offers, types
 from harmjax.policies import trails
 
 
-def under_mask(keep=None) -> types.QualityControl:
+def under_mask(keep=None, *, word=None) -> types.QualityControl:
     """A policy that trains on `keep` and verifies nothing.
 
     Args:
         keep: [N] bool, or weights in [0, 1], or None for every sample. Samples of weight 0 or NaN
             are left out and count as eliminated.
+        word: [N] int8, a person's, see `offers`.
 
     Raises:
         ValueError: From `init`, a mask of another length.
@@ -25,37 +26,35 @@ def under_mask(keep=None) -> types.QualityControl:
             raise ValueError(f"a mask of shape {jnp.shape(keep)} for {num_samples} samples")
         return jnp.nan_to_num(jnp.asarray(keep))
 
-    def mask(state, cycle):
+    def offer(state, cycle):
         del cycle
-        return state
+        return offers.offer(state, word=word)
 
-    def visit(fed, travel, stop):
-        offered = stop.ids < len(fed.centre)
-
-        def train(model):
-            weight = travel.state[jnp.minimum(stop.ids, len(fed.centre) - 1)]
-            return fed.learn(model, stop, jnp.where(offered, weight, 0).astype(jnp.float32))
+    def visit(fed, travel, leg):
+        offered = leg.ids < len(fed.centre)
 
         def skip(model):
-            return model, jnp.float32(0)
+            return model, jnp.zeros(len(leg.cycle))
+
+        def train(model):
+            return fed.learn(model, leg)
 
         model, loss = fed.cond(jnp.any(offered), train, skip, travel.model)
-        return travel._replace(model=model), trails.unverified(
-            fed, stop.ids, loss, jnp.any(offered)
-        )
+        trail = trails.unverified(fed, leg.ids, loss, jnp.any(offered, axis=1))
+        return travel._replace(model=model), trail
 
     def close(fed, travel, cycle):
         del cycle
-        nothing = jnp.full(1, len(fed.centre), jnp.int32)
-        return travel, trails.unverified(fed, nothing, jnp.float32(0), jnp.bool_(False))
+        return travel, trails.nothing(fed, 1, 1)
 
     def verdicts(state, cycle):
         del cycle
-        return types.Verdicts(
+        found = types.Verdicts(
             harm=jnp.full(len(state), jnp.nan, jnp.float32),
             pending=jnp.zeros(len(state), bool),
             eliminated=state == 0,
             cycle=jnp.full(len(state), -1, jnp.int32),
         )
+        return offers.told(found, word)
 
-    return types.QualityControl(init, mask, visit, close, verdicts)
+    return types.QualityControl(init, offer, visit, close, verdicts)

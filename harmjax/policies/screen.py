@@ -1,12 +1,12 @@
 """Quality control by cheap evidence: every sample is scored at every visit, tested, eliminated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import offers, types
 from harmjax.policies import centre_test, evidence, trails
 
 FAMILIES = ("margin", "appearance")
@@ -39,11 +39,11 @@ def screen(
     alpha: float = 0.01,
     families: Sequence[str] = FAMILIES,
     shares: Sequence[float] = (),
+    settings: Mapping | None = None,
     false_share: float = 0.5,
     examine_every: int = 2,
-    soft: float = 0.0,
     centres: bool = True,
-    keep=None,
+    word=None,
     max_batch: int = 5,
 ) -> types.QualityControl:
     """A policy that eliminates what verification scans of the same class never look like.
@@ -81,14 +81,14 @@ def screen(
 
     Args:
         alpha: Expected fraction of good training samples that are eliminated, at most.
-        families: Names of scorers with `measure`, with default settings.
+        families: Names of scorers with `measure`.
         shares: Of the level, one per family and above 0, in any unit; () for equal ones. A family
             whose harms are gross finds them at a small share and leaves the rest to the others.
+        settings: Name of a scorer -> its settings, where they are not the defaults.
         false_share: Fraction.
         examine_every: Cycles.
-        soft: Samples that are kept weigh `min(1, p / soft)`; 0 weighs all alike.
         centres: Whether centres are tested as groups.
-        keep: [N] bool, samples that are never set aside, or None.
+        word: [N] int8, a person's, see `offers`; who is kept is never set aside.
         max_batch: Largest number of samples of one stop.
 
     Raises:
@@ -104,14 +104,14 @@ def screen(
 
     Example:
         >>> state = screen().init(3, 10 * jnp.eye(2, dtype=int))
-        >>> screen().mask(state, 0).tolist(), state.evidence.shape
+        >>> screen().offer(state, 0).met.tolist(), state.evidence.shape
         ([True, True, True], (3, 2))
     """
-    asked = evidence.families(families, shares)
-    if not 0 < alpha < 1 or not 0 < false_share <= 1 or examine_every < 1 or not 0 <= soft < 1:
+    asked = evidence.families(families, shares, settings)
+    if not 0 < alpha < 1 or not 0 < false_share <= 1 or examine_every < 1:
         raise ValueError(
             f"screen: alpha={alpha} and false_share={false_share} must be fractions above 0, "
-            f"examine_every={examine_every} at least 1, soft={soft} in [0, 1)"
+            f"examine_every={examine_every} at least 1"
         )
 
     def init(num_samples, baseline):
@@ -134,21 +134,14 @@ def screen(
             alarms=jnp.zeros(len(types.ALARMS), bool),
         )
 
-    def mask(state, cycle):
-        """Pending samples are left out, yet met at their stops: see `visited`."""
+    def offer(state, cycle):
+        """Suspects are left out of training, yet met at their stops."""
         del cycle
-        kept = ~state.eliminated & (state.suspected < 0)
-        return weights(state.p_value) * kept if soft else kept
+        left_in = ~state.eliminated
+        return offers.offer(left_in & (state.suspected < 0), left_in, word)
 
-    def visited(state, cycle):
-        del cycle
-        return ~state.eliminated
-
-    def trusted(ids):
-        return jnp.zeros(ids.shape, bool) if keep is None else jnp.asarray(keep, bool)[ids]
-
-    def weights(p_value):
-        return jnp.minimum(1.0, p_value / soft) if soft else jnp.ones_like(p_value)
+    def trusted(num_samples):
+        return offers.said(word, offers.KEEP, num_samples)
 
     def open_(fed, travel, cycle):
         state = travel.state
@@ -164,49 +157,60 @@ def screen(
         )
         return travel._replace(state=state)
 
-    def visit(fed, travel, stop):
-        num_samples, ids = len(fed.centre), stop.ids
-        state = score(fed, travel.state, stop)
-        inside = jnp.minimum(ids, num_samples - 1)
-        p_value, fresh = state.p_value[inside], state.suspected[inside] < 0
-        suspicious = (ids < num_samples) & fresh & (p_value <= alpha) & ~trusted(inside)
-        since = state.suspected.at[jnp.where(suspicious, ids, num_samples)]
-        state = state._replace(suspected=since.set(stop.cycle, mode="drop"))
-        learned = jnp.where(state.suspected[inside] < 0, ids, num_samples)
-        weight = jnp.where(trusted(inside), 1.0, weights(p_value))
-        model, trail = learn(fed, travel.model, stop._replace(ids=learned), weight)
-        rows = judged(fed, state, ids, suspicious, types.SUSPICION, False)
-        return types.Travel(model, state), trails.join(trail, rows)
-
-    def learn(fed, model, stop, weight):
-        offered = stop.ids < len(fed.centre)
-
-        def train(model):
-            return fed.learn(model, stop, weight * offered)
-
-        def rest(model):
-            return model, jnp.float32(0)
-
-        model, loss = fed.cond(jnp.any(offered), train, rest, model)
-        padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
-        ids = jnp.concatenate([stop.ids, padding])
-        return model, trails.unverified(fed, ids, loss, jnp.any(offered))
-
-    def score(fed, state, stop):
-        """The state with the evidence about a stop's samples added."""
-        yard, ids = state.yardstick, stop.ids
+    def visit(fed, travel, leg):
+        """A leg is scored as a whole by the model of the cycle's start, and then learned."""
+        num_samples, yard = len(fed.centre), travel.state.yardstick
 
         def ask(_):
-            return fed.at(asked.measure, yard.model, stop, yard.reference)
+            return fed.at(asked.measure, yard.model, leg, yard.reference)
 
         def spare(_):
-            nothing = jnp.zeros(ids.shape)
-            harm = jnp.zeros((*ids.shape, 2, len(asked.names)))
-            return {"harm": harm, "label": nothing}
+            shape = leg.ids.shape
+            return {"harm": jnp.zeros((*shape, len(asked.names))), "label": jnp.zeros(shape)}
 
-        found = fed.cond(jnp.any(ids < len(fed.centre)), ask, spare, 0)
-        label = jnp.where(jnp.isnan(found["label"]), 0, found["label"]).astype(jnp.int32)
-        known, units = evidence.finite(evidence.in_units(yard, found["harm"], ids, label))
+        found = fed.cond(jnp.any(leg.ids < num_samples), ask, spare, 0)
+        state, learned, suspicious = suspect(travel.state, leg, found["harm"], found["label"])
+        model, trail = learn(fed, travel.model, learned)
+        rows = [
+            judged(fed, state, ids, chosen, types.SUSPICION, False)
+            for ids, chosen in zip(leg.ids, suspicious, strict=True)
+        ]
+        return types.Travel(model, state), trails.join(trail, trails.stack(rows), axis=1)
+
+    @jax.jit
+    def suspect(state, leg, harm, label):
+        """The state with a leg's evidence, the leg without suspects, who is suspected [T, B]."""
+        ids, num_samples = leg.ids.ravel(), len(state.label)
+        state = score(state, ids, harm.reshape(len(ids), -1), label.ravel())
+        inside = jnp.minimum(ids, num_samples - 1)
+        p_value, fresh = state.p_value[inside], state.suspected[inside] < 0
+        is_trusted = trusted(num_samples)[inside]
+        suspicious = (ids < num_samples) & fresh & (p_value <= alpha) & ~is_trusted
+        since = state.suspected.at[jnp.where(suspicious, ids, num_samples)]
+        state = state._replace(suspected=since.set(leg.cycle[0], mode="drop"))
+        waiting = (state.suspected[inside] >= 0).reshape(leg.ids.shape)
+        learned = offers.empty(leg, waiting, num_samples)
+        return state, learned, suspicious.reshape(leg.ids.shape)
+
+    def learn(fed, model, leg):
+        offered = leg.ids < len(fed.centre)
+
+        def train(model):
+            return fed.learn(model, leg)
+
+        def rest(model):
+            return model, jnp.zeros(len(leg.cycle))
+
+        model, loss = fed.cond(jnp.any(offered), train, rest, model)
+        padding = ((0, 0), (0, max_batch - leg.ids.shape[1]))
+        ids = jnp.pad(leg.ids, padding, constant_values=len(fed.centre))
+        return model, trails.unverified(fed, ids, loss, jnp.any(offered, axis=1))
+
+    def score(state, ids, harm, label):
+        """The state with the evidence about samples [J] added."""
+        yard = state.yardstick
+        label = jnp.where(jnp.isnan(label), 0, label).astype(jnp.int32)
+        known, units = evidence.finite(evidence.in_units(yard, harm, label))
         known = state.known.at[ids].add(known, mode="drop")
         total = state.evidence.at[ids].add(units, mode="drop")
         visits = state.visits.at[ids].add(1, mode="drop")
@@ -244,11 +248,19 @@ def screen(
 
     def close(fed, travel, cycle):
         state = travel.state
+        after, *verdict = closed(state, fed.centre, fed.held_out_centre, cycle)
         everyone = jnp.arange(len(fed.centre), dtype=jnp.int32)
+        rows = judged(fed, state, everyone, *verdict)
+        return travel._replace(state=after._replace(yardstick=None)), rows
+
+    @jax.jit
+    def closed(state, centre, held_out_centre, cycle):
+        """The state after a cycle; who was judged [N], with which kind of row, who came back."""
         num_cycles = cycle - state.start + 1
-        shared = left(state) & harmful_centres(fed, state, alpha) & (state.suspected < 0)
+        shared = harmful_centres(state, centre, held_out_centre, alpha)
+        shared &= left(state) & (state.suspected < 0)
         waiting = state._replace(suspected=jnp.where(shared, cycle, state.suspected))
-        examined, alone = examine(fed, state, cycle)
+        examined, alone = examine(state, centre, held_out_centre, cycle)
         after = jax.tree.map(
             lambda then, now: jnp.where(num_cycles % examine_every == 0, then, now),
             examined,
@@ -259,30 +271,29 @@ def screen(
         back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
         kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
         kind = jnp.where(fresh, types.SUSPICION, kind)
-        rows = judged(fed, state, everyone, gone | back | fresh, kind, back)
-        return travel._replace(state=after._replace(yardstick=None)), rows
+        return after, gone | back | fresh, kind, back
 
     def left(state):
         """[N] bool, who is examined."""
-        return ~state.eliminated & (state.visits > 0) & ~trusted(jnp.arange(len(state.visits)))
+        return ~state.eliminated & (state.visits > 0) & ~trusted(len(state.visits))
 
     def evidence_so_far(state):
         return evidence.averaged(state.evidence, state.known, state.visits[:, None])
 
-    def harmful_centres(fed, state, level):
+    def harmful_centres(state, centre, held_out_centre, level):
         """[N] bool, whether the sample's centre is harmful as a group."""
         yard, mean = state.yardstick, evidence_so_far(state)
         if not centres:
-            return jnp.zeros(len(fed.centre), bool)
+            return jnp.zeros(len(centre), bool)
 
         def known_tails(mean, label):
             return jnp.where(jnp.isnan(mean), jnp.nan, evidence.tails(yard, mean, label))
 
-        training = known_tails(mean, state.label), fed.centre, left(state)
-        held_out = known_tails(yard.held_out, yard.held_out_label), fed.held_out_centre
+        training = known_tails(mean, state.label), centre, left(state)
+        held_out = known_tails(yard.held_out, yard.held_out_label), held_out_centre
         return centre_test.harmful(training, held_out, level)
 
-    def examine(fed, state, cycle):
+    def examine(state, centre, held_out_centre, cycle):
         """The state after an examination, and [N] bool, whom its own p-value convicts."""
         spared = 2.0 ** -(state.examinations + 1)
         due = (state.suspected >= 0) & (state.suspected <= cycle - examine_every + 1)
@@ -291,7 +302,8 @@ def screen(
             alpha * (1 - spared), largest_rejected(state.p_value, tested, false_share)
         )
         alone = due & (state.p_value <= limit)
-        gone = alone | (left(state) & harmful_centres(fed, state, alpha * spared))
+        harmful = harmful_centres(state, centre, held_out_centre, alpha * spared)
+        gone = alone | (left(state) & harmful)
         alarms = state.alarms | alarmed(state, gone)
         gone &= ~alarms[MOST]
         after = state._replace(
@@ -325,7 +337,7 @@ def screen(
         del cycle
         each = evidence_so_far(state)
         p_value = jnp.where(jnp.any(state.known > 0, axis=1), state.p_value, jnp.nan)
-        return types.Verdicts(
+        found = types.Verdicts(
             harm=jnp.log(alpha / jnp.maximum(p_value, 1e-30)),
             pending=(state.suspected >= 0) & ~state.eliminated,
             eliminated=state.eliminated,
@@ -334,8 +346,9 @@ def screen(
             evidence={name: each[:, place] for place, name in enumerate(asked.names)},
             alarms=state.alarms,
         )
+        return offers.told(found, word)
 
-    return types.QualityControl(init, mask, visit, close, verdicts, open_, visited)
+    return types.QualityControl(init, offer, visit, close, verdicts, open_)
 
 
 def largest_rejected(p_value, used, rate):

@@ -21,15 +21,31 @@ def no_trial(fed: types.Federation, slots: int) -> types.Trail:
     )
 
 
+def nothing(fed: types.Federation, rows: int, slots: int) -> types.Trail:
+    """The trail of `rows` trials that did not take place."""
+    return stack([no_trial(fed, slots)] * rows)
+
+
 def unverified(fed: types.Federation, ids, loss, trained) -> types.Trail:
-    """The trail of one stop that was trained on (or skipped) without verification: one row."""
-    row = no_trial(fed, len(ids))._replace(
-        kind=jnp.where(trained, types.UNVERIFIED, types.NO_TRIAL).astype(jnp.int32),
-        ids=ids,
-        loss=loss,
-        accepted=trained,
-    )
-    return stack([row])
+    """The trail [T, 1] of a leg that was trained on (or skipped) without verification.
+
+    Args:
+        fed: Where the data are.
+        ids: [T, B] int32.
+        loss: [T] float32.
+        trained: [T] bool.
+    """
+
+    def row(ids, loss, trained):
+        one = no_trial(fed, len(ids))._replace(
+            kind=jnp.where(trained, types.UNVERIFIED, types.NO_TRIAL).astype(jnp.int32),
+            ids=ids,
+            loss=loss,
+            accepted=trained,
+        )
+        return stack([one])
+
+    return jax.vmap(row)(ids, loss, trained)
 
 
 def stack(rows) -> types.Trail:
@@ -37,9 +53,9 @@ def stack(rows) -> types.Trail:
     return jax.tree.map(lambda *each: jnp.stack(each), *rows)
 
 
-def join(*trails) -> types.Trail:
-    """Trails one after the other."""
-    return jax.tree.map(lambda *each: jnp.concatenate(each), *trails)
+def join(*trails, axis: int = 0) -> types.Trail:
+    """Trails one after the other; along axis 1 where they are of a leg, [T, R]."""
+    return jax.tree.map(lambda *each: jnp.concatenate(each, axis), *trails)
 
 
 def flatten(trail: types.Trail) -> types.Trail:

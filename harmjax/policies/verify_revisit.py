@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import task, types
+from harmjax import offers, task, types
 from harmjax.learner import select
 from harmjax.policies import trails
 
@@ -79,7 +80,7 @@ def verify_revisit(
     revisit_after: int = 2,
     swap_denominators: bool = False,
     float_bound: bool = False,
-    drop=None,
+    word=None,
     max_batch: int = 5,
 ) -> types.QualityControl:
     """The published procedure as a policy.
@@ -101,7 +102,8 @@ def verify_revisit(
             number of positives, false negatives by the number of negatives.
         float_bound: The authors' quirk: a rise that equals the bound is at the mercy of rounding;
             see `tolerated`.
-        drop: [N] bool, a person's word that may come after the suspicion: never tried again.
+        word: [N] int8, a person's, see `offers`; one who is dropped after the suspicion is never
+            tried again.
         max_batch: Largest number of samples of one stop.
 
     Raises:
@@ -152,18 +154,15 @@ def verify_revisit(
             verdict=jnp.full(num_samples, -1, jnp.int32),
         )
 
-    def mask(state, cycle):
+    def offer(state, cycle):
         del cycle
-        return ~state.eliminated & (state.suspected < 0)
+        return offers.offer(~state.eliminated & (state.suspected < 0), word=word)
 
-    def nothing(fed):
-        return trails.no_trial(fed, max_batch)
-
-    def attempt(fed, travel, stop, kind):
-        """Trains on a stop, verifies, and keeps or rolls back: one sample or five."""
-        reference, offered = travel.state.reference, stop.ids < len(fed.centre)
-        tried = jnp.sum(offered)
-        candidate, loss = fed.learn(travel.model, stop, offered.astype(jnp.float32))
+    def attempt(fed, travel, leg, kind):
+        """Trains on a leg of one stop, verifies, and keeps or rolls back: one sample or five."""
+        reference, ids = travel.state.reference, leg.ids[0]
+        tried = jnp.sum(ids < len(fed.centre))
+        candidate, (loss,) = fed.learn(travel.model, leg)
         confusion = fed.total("confusion", candidate)
         before = task.errors(reference)
         extra = task.errors(confusion) - before
@@ -172,10 +171,10 @@ def verify_revisit(
         is_harmful = jnp.any(extra > allowed[jnp.arange(len(extra)), tried, before])
         accepted = ~is_harmful & jnp.isfinite(loss)
         state = travel.state._replace(reference=select(accepted, confusion, reference))
-        padding = jnp.full(max_batch - len(stop.ids), len(fed.centre), jnp.int32)
+        padding = jnp.full(max_batch - len(ids), len(fed.centre), jnp.int32)
         trail = types.Trail(
             kind=jnp.int32(kind),
-            ids=jnp.concatenate([stop.ids, padding]),
+            ids=jnp.concatenate([ids, padding]),
             loss=loss,
             confusion=confusion,
             reference=reference,
@@ -190,14 +189,15 @@ def verify_revisit(
         """Tries samples one at a time; padding ids are skipped."""
 
         def trial(travel, i):
-            stop = types.Stop(cycle, fed.centre[i], i[None])
-            travel, trail, rise = attempt(fed, travel, stop, kind)
+            travel, trail, rise = attempt(fed, travel, offers.alone(fed, cycle, i), kind)
             return travel._replace(state=judged(travel.state, i, cycle, trail, rise)), trail
 
+        def skip(travel, i):
+            del i
+            return travel, trails.no_trial(fed, max_batch)
+
         def each(travel, i):
-            return fed.cond(
-                i < len(fed.centre), trial, lambda travel, i: (travel, nothing(fed)), travel, i
-            )
+            return fed.cond(i < len(fed.centre), trial, skip, travel, i)
 
         return fed.scan(each, travel, ids)
 
@@ -205,21 +205,29 @@ def verify_revisit(
         """`lone_trials` of a row of ids, unless the whole row is padding."""
 
         def skip(travel):
-            return travel, trails.stack([nothing(fed)] * len(ids))
+            return travel, trails.nothing(fed, len(ids), max_batch)
 
         def run(travel):
             return lone_trials(fed, travel, cycle, ids, kind)
 
         return fed.cond(jnp.any(ids < len(fed.centre)), run, skip, travel)
 
-    def visit(fed, travel, stop):
+    def visit(fed, travel, leg):
+        if len(leg.cycle) == 1:
+            travel, trail = stop_at(fed, travel, leg)
+            return travel, jax.tree.map(lambda x: x[None], trail)
+        return fed.scan(lambda t, stop: stop_at(fed, t, offers.leg(stop)), travel, leg)
+
+    def stop_at(fed, travel, leg):
+        stop = jax.tree.map(lambda x: x[0], leg)
         nobody = jnp.full_like(stop.ids, len(fed.centre))
 
         def run(travel):
-            travel, trail, rise = attempt(fed, travel, stop, types.BATCH)
+            travel, trail, rise = attempt(fed, travel, leg, types.BATCH)
             suspects = jnp.where(trail.accepted, nobody, stop.ids)
             one = jnp.sum(suspects < len(fed.centre)) == 1
-            copy = select(one, trail._replace(kind=jnp.int32(types.COPIED)), nothing(fed))
+            nothing = trails.no_trial(fed, max_batch)
+            copy = select(one, trail._replace(kind=jnp.int32(types.COPIED)), nothing)
             state = judged(travel.state, jnp.min(copy.ids), stop.cycle, copy, rise)
             travel = travel._replace(state=state)
             suspects = jnp.where(one, nobody, suspects)
@@ -227,7 +235,7 @@ def verify_revisit(
             return travel, trails.join(trails.stack([trail, copy]), alone)
 
         def skip(travel):
-            return travel, trails.stack([nothing(fed)] * (2 + len(stop.ids)))
+            return travel, trails.nothing(fed, 2 + len(stop.ids), max_batch)
 
         return fed.cond(jnp.any(stop.ids < len(fed.centre)), run, skip, travel)
 
@@ -235,8 +243,7 @@ def verify_revisit(
         num_samples = len(fed.centre)
         suspected = travel.state.suspected
         due = (suspected >= 0) & (suspected + revisit_after <= cycle)
-        if drop is not None:
-            due &= ~jnp.asarray(drop)
+        due &= ~offers.said(word, offers.DROP, num_samples)
         first = jnp.lexsort((travel.state.order, ~due))
         ids = jnp.where(due[first], first, num_samples).astype(jnp.int32)
         ids = jnp.pad(ids, (0, -num_samples % max_batch), constant_values=num_samples)
@@ -251,6 +258,8 @@ def verify_revisit(
 
     def verdicts(state, cycle):
         del cycle
-        return types.Verdicts(state.harm, state.suspected >= 0, state.eliminated, state.verdict)
+        pending = state.suspected >= 0
+        found = types.Verdicts(state.harm, pending, state.eliminated, state.verdict)
+        return offers.told(found, word)
 
-    return types.QualityControl(init, mask, visit, close, verdicts)
+    return types.QualityControl(init, offer, visit, close, verdicts)

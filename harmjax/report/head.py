@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from harmjax import offers
 from harmjax.report import markup, results
 
 POLICIES = {
@@ -41,7 +42,7 @@ def verdict(study, found: results.Results) -> str:
                  f"{waiting.sum()} {_is(waiting.sum())} pending."]  # fmt: skip
     if harm.simulated:
         words.append(_truth(harm, gone, waiting))
-    told = int((study.keep | study.drop).sum())
+    told = int((study.word != offers.OPEN).sum())
     if told:
         words.append(f"A person's word decided about {told} samples.")
     rows = [row for row in results.last(found) if row["group"] == "all"]

@@ -2,14 +2,14 @@
 
 A scorer is a `types.HarmScorer`. `reference` is made at the server and travels out; `measure` runs
 at the centre that holds the sample; `judge` turns what comes back into harm, > 0 where including
-the sample raises the verification loss. Scorers are found by name, without a registry.
+the sample raises the verification loss. Scorers are found by name, without a registry; `measures`
+asks a federation for what they measure.
 """
 
 import jax
 import jax.numpy as jnp
 
-from harmjax import plugins, types
-from harmjax.scorers import accumulate
+from harmjax import plugins
 
 
 def names() -> tuple[str, ...]:
@@ -32,44 +32,3 @@ def answered(reference, number):
     Without it, sums of nothing would pass for a mean of 0.
     """
     return jax.tree.map(lambda leaf: jnp.where(number > 0, leaf, jnp.nan), reference)
-
-
-def evidence(
-    scorer: types.HarmScorer, fed: types.Federation, model: types.Model, stop: types.Stop, reference
-):
-    """Evidence [B] about the samples of one stop, NaN in padding.
-
-    Args:
-        scorer: From `get`.
-        fed: Where the data are.
-        model: As it arrives at the stop.
-        stop: One stop.
-        reference: From `scorer.reference`, of this model or an earlier one.
-    """
-    if scorer.trial is not None:
-        return scorer.trial(fed, model, stop, reference)
-    return fed.at(scorer.measure, model, stop, reference)
-
-
-def survey(
-    scorer: types.HarmScorer,
-    fed: types.Federation,
-    model: types.Model,
-    stops: types.Stop,
-    reference,
-):
-    """Evidence [N] about every sample of some stops for one model, NaN where there was no stop.
-
-    Args:
-        scorer: From `get`.
-        fed: Where the data are.
-        model: The same at every stop; nothing is trained.
-        stops: [T], such as a cycle drawn by `itinerary.itinerary`.
-        reference: From `scorer.reference`.
-    """
-
-    def look(carry, stop):
-        return carry, evidence(scorer, fed, model, stop, reference)
-
-    _, found = fed.scan(look, (), stops)
-    return accumulate.by_sample(stops.ids, found, len(fed.centre))

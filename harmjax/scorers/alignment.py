@@ -67,8 +67,8 @@ def alignment(
     if optimiser not in ("adam", "sgd"):
         raise ValueError(f"alignment.optimiser={optimiser!r}; known: adam, sgd")
 
-    def reference(fed, model, cycle):
-        total, number = fed.total(gradient, model)
+    def reference(fed, model, cycle, fold=None):
+        total, number = fed.total(gradient, model, fold=fold)
         direction = jax.tree.map(lambda g: g / jnp.maximum(number, 1), total)
         if optimiser == "adam":
             direction = adam_step(direction, model.opt_state, b1, b2, eps)

@@ -37,9 +37,9 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     if not 0 < shrinkage <= 1:
         raise ValueError(f"appearance.shrinkage={shrinkage}: expected a fraction in (0, 1]")
 
-    def reference(fed, model, cycle):
+    def reference(fed, model, cycle, fold=None):
         del cycle
-        number, total, second = fed.total("appearance_moments", model)
+        number, total, second = fed.total("appearance_moments", model, fold=fold)
         scans = jnp.maximum(number, 1)
         mean = total / scans
         covariance = second / scans - jnp.outer(mean, mean)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from harmjax import scorers, types
+from harmjax import measures, types
 
 FAMILIES = ("alignment", "influence", "margin", "loss", "distance")
 SHARED = {  # settings that are handed on, and to whom
@@ -58,14 +58,15 @@ def combined(
     if not families:
         raise ValueError("combined.families is empty: name at least one scorer")
     given = {"verify": verify, "derivative": derivative}
-    members = {}
+    asked = {}
     for name in families:
         settings = {s: value for s, value in given.items() if name in SHARED[s]}
-        members[name] = scorers.get(name)(**settings)
+        asked[name] = measures.measure(name, settings)
+    members = {name: measures.scorer(measure) for name, measure in asked.items()}
     tried = any(member.trial is not None for member in members.values())
 
-    def reference(fed, model, cycle):
-        return {name: member.reference(fed, model, cycle) for name, member in members.items()}
+    def reference(fed, model, cycle, fold=None):
+        return {name: m.reference(fed, model, cycle, fold) for name, m in members.items()}
 
     def measure(learner, model, batch, reference):
         found = {}
@@ -75,8 +76,8 @@ def combined(
 
     def trial(fed, model, stop, reference):
         found = {}
-        for name, member in members.items():
-            found |= scorers.evidence(member, fed, model, stop, reference[name])
+        for name, measure in asked.items():
+            found |= measures.evidence(measure, fed, model, stop, reference[name])
         return found
 
     def judge(evidence, reference):

@@ -35,9 +35,9 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     if not 0 < shrinkage <= 1:
         raise ValueError(f"distance.shrinkage={shrinkage}: expected a fraction in (0, 1]")
 
-    def reference(fed, model, cycle):
+    def reference(fed, model, cycle, fold=None):
         del cycle
-        number, total, second = fed.total("feature_moments", model)
+        number, total, second = fed.total("feature_moments", model, fold=fold)
         mean = total / jnp.maximum(number, 1)[:, None]
         scatter = second - jnp.einsum("c,cf,cg->fg", number, mean, mean, precision="highest")
         covariance = scatter / jnp.maximum(jnp.sum(number), 1)

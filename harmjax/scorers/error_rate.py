@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from harmjax import scorers, task, types
+from harmjax import offers, scorers, task, types
 
 
 def error_rate() -> types.HarmScorer:
@@ -24,8 +24,8 @@ def error_rate() -> types.HarmScorer:
         [0.25, 0.5]
     """
 
-    def reference(fed, model, cycle):
-        del fed, model, cycle
+    def reference(fed, model, cycle, fold=None):
+        del fed, model, cycle, fold
         return {}
 
     def trial(fed, model, stop, reference):
@@ -34,9 +34,8 @@ def error_rate() -> types.HarmScorer:
         number = task.totals(before)
 
         def alone(carry, sample):
-            weight = (sample < len(fed.centre)).astype(jnp.float32)[None]
-            single = types.Stop(stop.cycle, stop.centre, sample[None])
-            after = fed.total("confusion", fed.learn(model, single, weight)[0])
+            updated, _ = fed.learn(model, offers.alone(fed, stop.cycle, sample))
+            after = fed.total("confusion", updated)
             rise = (task.errors(after) - task.errors(before)) / jnp.maximum(number, 1)
             return carry, scorers.answered(rise, number)
 

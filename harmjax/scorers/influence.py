@@ -53,13 +53,13 @@ def influence(
     if damping <= 0:
         raise ValueError(f"influence.damping={damping}: expected a positive number")
 
-    def reference(fed, model, cycle):
+    def reference(fed, model, cycle, fold=None):
         del cycle
-        total, number = fed.total(gradient, model)
+        total, number = fed.total(gradient, model, fold=fold)
         scans = jnp.maximum(number, 1)
 
         def product(tangent):
-            along, _ = fed.total(CURVATURES[curvature], model, tangent)
+            along, _ = fed.total(CURVATURES[curvature], model, tangent, fold=fold)
             return jax.tree.map(lambda h, t: h / scans + damping * t, along, tangent)
 
         slope = jax.tree.map(lambda g: g / scans, total)

@@ -23,8 +23,8 @@ def loss() -> types.HarmScorer:
         0.31
     """
 
-    def reference(fed, model, cycle):
-        del model, cycle
+    def reference(fed, model, cycle, fold=None):
+        del model, cycle, fold
         return {"chance": jnp.float32(math.log(fed.num_classes))}
 
     def measure(learner, model, batch, reference):

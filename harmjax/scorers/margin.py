@@ -19,8 +19,8 @@ def margin() -> types.HarmScorer:
         -2.0
     """
 
-    def reference(fed, model, cycle):
-        del fed, model, cycle
+    def reference(fed, model, cycle, fold=None):
+        del fed, model, cycle, fold
         return {}
 
     def measure(learner, model, batch, reference):

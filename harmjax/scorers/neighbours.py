@@ -37,9 +37,9 @@ def neighbours(
         True
     """
 
-    def reference(fed, model, cycle):
+    def reference(fed, model, cycle, fold=None):
         del cycle
-        number, total, second = fed.total("feature_moments", model)
+        number, total, second = fed.total("feature_moments", model, fold=fold)
         mean = total / jnp.maximum(number, 1)[:, None]
         square = jnp.diagonal(second) / jnp.maximum(jnp.sum(number), 1)
         sd = jnp.sqrt(jnp.maximum(square - jnp.mean(mean, axis=0) ** 2, 0))
@@ -48,7 +48,7 @@ def neighbours(
 
         def round_(carry, _):
             points, _ = carry
-            size, sums = fed.total("nearest_feature_sums", model, points)
+            size, sums = fed.total("nearest_feature_sums", model, points, fold=fold)
             moved = sums / jnp.maximum(size, 1)[..., None]
             return (jnp.where(size[..., None] > 0, moved, points), size), None
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import scorers, types
+from harmjax import offers, scorers, types
 
 
 def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmScorer:
@@ -32,8 +32,8 @@ def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmSc
     if replicas not in ("map", "vmap"):
         raise ValueError(f"with_without.replicas={replicas!r}; known: map, vmap")
 
-    def reference(fed, model, cycle):
-        del fed, model, cycle
+    def reference(fed, model, cycle, fold=None):
+        del fed, model, cycle, fold
         return {}
 
     def trial(fed, model, stop, reference):
@@ -43,7 +43,8 @@ def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmSc
 
         def loss_without(slot):
             weight = offered & (jnp.arange(len(stop.ids)) != slot)
-            updated, _ = fed.learn(model, stop, weight.astype(jnp.float32))
+            some = stop._replace(weight=weight.astype(jnp.float32))
+            updated, _ = fed.learn(model, offers.leg(some))
             total, number = fed.total(verify, updated)
             return scorers.answered(total / jnp.maximum(number, 1), number)
 
