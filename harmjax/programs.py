@@ -52,11 +52,11 @@ def program(
     factory = course.federation
     recorder, tallies = traffic.recorder(learner, train.image, minimum), []
     if factory.func is courses.FEDERATIONS["memory"]:
-        data = jax.device_put((train, held_out))
-        bound = None
+        data, bound, centre = jax.device_put((train, held_out)), None, held_out.centre
 
         def fed(data):
-            return factory(learner, *data, course.key)
+            train, held_out = data
+            return factory(learner, train, held_out._replace(centre=centre), course.key)
 
         def compiled(step):
             return functools.partial(jax.jit(step), data)

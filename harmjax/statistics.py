@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from harmjax import descriptors, precision, task, types
 
 EVERY_CENTRE = ("confusion",)  # anything finer is asked only of centres with enough scans
+WHOLE_NUMBERS = ("confusion",)
 
 
 def confusion(learner: types.Learner, model, batch, weight):

@@ -133,7 +133,8 @@ def _run(config, study, policy) -> Callable:
         lrn = learner.learner(classifier, schedule, task=task)
         course = courses.of_config(train, study.train.centre, jax.random.fold_in(key, 2))
         samples, *held_out = data
-        fed = course.federation(lrn, samples, held_out[0], course.key)
+        verification = held_out[0]._replace(centre=study.verification.centre)
+        fed = course.federation(lrn, samples, verification, course.key)
 
         def evaluate(model):
             return [lrn.logits(model, split.image) for split in held_out]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 Array = jax.Array
 PyTree = Any
@@ -119,7 +120,7 @@ class Federation(NamedTuple):
 
     num_classes: int  # K
     centre: Array  # [N] int32, which centre holds each training sample
-    held_out_centre: Array  # [M] int32, the same of the held-out scans
+    held_out_centre: np.ndarray  # [M] int32, the same of the held-out scans; concrete
     learn: Callable[..., tuple[Model, Array]]
     # (Model, leg: Stop [T]) -> (Model, loss [T]); an update that is not finite leaves the model as
     # it was and the loss NaN

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from harmjax import measures, offers, types
 from harmjax.counterfactual import retraining as retrainings
@@ -31,12 +32,13 @@ def predicted(
         minimum: Centres with fewer held-out scans than this answer their confusion only.
     """
     scorer = measures.scorer(asked)
+    centre = np.asarray(retraining.data.held_out["verification"].centre)
     data, num_samples = retraining.data, len(retraining.data.train.label)
     known = jnp.append(jnp.ones(num_samples) if mask is None else jnp.asarray(mask), 0.0)
 
     @jax.jit
     def run(data, model):
-        held_out = data.held_out["verification"]
+        held_out = data.held_out["verification"]._replace(centre=centre)
         fed = memory.memory(learner, data.train, held_out, data.key, minimum=minimum)
 
         def cycle(model, stops):

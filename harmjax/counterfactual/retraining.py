@@ -90,15 +90,20 @@ def retraining(
     stops = jax.jit(jax.vmap(lambda cycle: course.draw(everyone, cycle)))(jnp.array(cycles))
     policy, stops = none.none(), jax.device_get(stops)
 
+    def at_hand(samples, of):
+        return samples._replace(centre=np.asarray(of.centre))
+
     def advance(data, model, first, last):
-        fed = course.federation(learner, data.train, data.train, data.key)
+        fed = course.federation(learner, data.train, at_hand(data.train, train), data.key)
         fed = fed._replace(scan=scan_between(first, last))
         start = types.Travel(model, policy.init(num_samples, None))
         return travel.in_turn(fed, policy, start, jax.tree.map(lambda x: x[0], data.stops))[0].model
 
     def run(data, model, mask, first):
         feds = {
-            split: course.federation(learner, data.train, samples, data.key)
+            split: course.federation(
+                learner, data.train, at_hand(samples, held_out[split]), data.key
+            )
             for split, samples in data.held_out.items()
         }
         fed = next(iter(feds.values()))

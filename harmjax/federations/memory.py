@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from harmjax import measures, statistics, types
+from harmjax.federations import layout
 from harmjax.learner import select
 
 
@@ -25,17 +27,17 @@ def memory(
     Args:
         learner: What every centre computes.
         train: N training samples.
-        held_out: M verification samples.
+        held_out: M verification samples; who holds them must be concrete, because it decides about
+            the order of summation.
         key: Root of the per-sample dropout keys.
-        chunk: Verification scans per forward pass.
+        chunk: Verification scans per forward pass, at most.
         minimum: Centres with fewer held-out scans than this answer their confusion only.
         control: `scan` and `cond` that the algorithm runs with.
     """
+    centre = np.asarray(held_out.centre)
     train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
-    num_samples, num_held_out = len(train.label), len(held_out.label)
-    fold = folds(held_out.centre)
-    chunk = min(chunk, num_held_out)
-    starts = jnp.arange(0, num_held_out, chunk)
+    num_samples, num_held_out = len(train.label), len(centre)
+    fold, width = layout.folds(centre), layout.width(centre, chunk)
 
     def batch_of(samples, ids, fold, cycle):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, cycle), i))
@@ -64,36 +66,62 @@ def memory(
 
         return over_leg(look, (), leg)[1]
 
+    def held_out_batch(ids):
+        inside = jnp.minimum(ids, num_held_out - 1)
+        return batch_of(held_out, inside, jnp.asarray(fold)[inside], 0)
+
     def total(statistic, model, *args, fold=None):
         statistic_fn = getattr(statistics, statistic)
-        asked = answering(statistic, held_out.centre, fold, minimum)
 
-        def part(start):
-            batch, inside, is_scan = chunk_at(start)
-            weight = jnp.where(is_scan & asked[inside], 1.0, 0.0)
-            return statistic_fn(learner, model, batch, weight, *args)
+        def part(ids):
+            weight = (ids < num_held_out).astype(jnp.float32)
+            return statistic_fn(learner, model, held_out_batch(ids), weight, *args)
 
-        sums = jax.lax.map(part, starts)
-        return jax.tree.map(lambda s: jnp.sum(s, axis=0), sums)
+        answer = layout.answering(statistic, centre, fold, minimum)
+        if statistic in statistics.WHOLE_NUMBERS:  # whose sums no order changes
+            rows = layout.packed(np.flatnonzero(answer), min(chunk, num_held_out), num_held_out)
+            return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(part, rows))
+        return in_order(part, *layout.by_centre(centre, answer, width))
 
     def survey(asked, model, reference):
         measure = measures.resolved(asked)
-
-        def part(start):
-            return measure(learner, model, chunk_at(start)[0], reference)
-
-        found = jax.lax.map(part, starts)
-        return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[:num_held_out], found)
-
-    def chunk_at(start):
-        ids = start + jnp.arange(chunk)
-        inside = jnp.minimum(ids, num_held_out - 1)
-        return batch_of(held_out, inside, fold[inside], 0), inside, ids < num_held_out
+        rows, _ = layout.by_centre(centre, np.ones(num_held_out, bool), width)
+        found = jax.lax.map(
+            lambda ids: measure(learner, model, held_out_batch(ids), reference), jnp.asarray(rows)
+        )
+        place = np.argsort(rows.ravel(), kind="stable")[:num_held_out]
+        return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[place], found)
 
     num_classes = learner.task.num_classes
-    return types.Federation(
-        num_classes, train.centre, held_out.centre, learn, at, total, survey, *control
-    )
+    return types.Federation(num_classes, train.centre, centre, learn, at, total, survey, *control)
+
+
+def in_order(part, rows, centre):
+    """Sums of `part(ids)` over the rows of each centre, added up in the order of the centres.
+
+    Floating-point sums depend on their order. In this one they are what centres that answer one
+    by one add up to.
+
+    Args:
+        part: ids [W] -> sums.
+        rows: [P, W] int32, from `layout.by_centre`.
+        centre: [P] int, of the rows, ascending.
+    """
+    first = np.append(True, centre[1:] != centre[:-1])
+    last = np.append(first[1:], True)
+    shapes = jax.eval_shape(part, jax.ShapeDtypeStruct(rows.shape[1:], jnp.int32))
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def step(sums, at):
+        own, whole = sums
+        ids, first, last = at
+        found = part(ids)
+        own = jax.tree.map(lambda own, x: jnp.where(first, x, own + x), own, found)
+        whole = jax.tree.map(lambda whole, own: jnp.where(last, whole + own, whole), whole, own)
+        return (own, whole), None
+
+    (_, whole), _ = jax.lax.scan(step, (zero, zero), (jnp.asarray(rows), first, last))
+    return whole
 
 
 def over_leg(step, carry, leg: types.Stop):
@@ -122,32 +150,3 @@ def measured(evidence, offered):
         return jnp.where(offered.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan)
 
     return jax.tree.map(leaf, evidence)
-
-
-def answering(statistic: str, centre, fold=None, minimum: int = 5):
-    """Which held-out scans [M] bool answer: of centres with enough scans among those meant.
-
-    Args:
-        statistic: Name of a function of `harmjax/statistics.py`.
-        centre: [M] int, who holds each scan.
-        fold: 0 or 1, that of the scans that are meant; all by default.
-        minimum: Fewest of them at a centre; `statistics.EVERY_CENTRE` are answered by all.
-    """
-    meant = jnp.ones(len(centre), bool) if fold is None else folds(centre) == fold
-    if statistic in statistics.EVERY_CENTRE:
-        return meant
-    return meant & (_group_sizes(centre, meant) >= minimum)
-
-
-def folds(centre):
-    """Which fold [M], 0 or 1, each held-out scan is in: every other one of its centre."""
-    order = jnp.argsort(centre, stable=True)
-    ordered = centre[order]
-    place = jnp.arange(len(centre)) - jnp.searchsorted(ordered, ordered, side="left")
-    return jnp.zeros(len(centre), jnp.int32).at[order].set(place % 2)
-
-
-def _group_sizes(centre, meant):
-    """For every held-out scan, how many of those meant are at its centre, [M] int32."""
-    _, place = jnp.unique(centre, return_inverse=True, size=len(centre))
-    return jnp.zeros(len(centre), jnp.int32).at[place].add(meant)[place]

@@ -3,6 +3,8 @@
 import functools
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from harmjax import types
 from harmjax.federations import control, memory
@@ -23,8 +25,11 @@ def stepwise(
         key: Root of the per-sample dropout keys.
     """
 
+    centre = np.asarray(held_out.centre)
+
     def federation(data):
-        return memory.memory(learner, *data, **options)
+        train, held_out, key = data
+        return memory.memory(learner, train, held_out._replace(centre=centre), key, **options)
 
     @jax.jit
     def learn(data, model, leg):
@@ -45,8 +50,8 @@ def stepwise(
     data = (train, held_out, key)
     return types.Federation(
         learner.task.num_classes,
-        train.centre,
-        held_out.centre,
+        jnp.asarray(train.centre),
+        centre,
         functools.partial(learn, data),
         functools.partial(at, data),
         functools.partial(total, data),

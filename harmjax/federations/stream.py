@@ -12,7 +12,7 @@ import numpy as np
 
 from harmjax import measures, statistics, types
 from harmjax.data import stream as reading
-from harmjax.federations import control, memory
+from harmjax.federations import control, layout, memory
 
 
 def stream(
@@ -30,8 +30,8 @@ def stream(
     batches of the stops of one scan, are read ahead by a background thread.
     """
     num_samples, num_held_out = len(train.label), len(held_out.label)
-    fold = np.asarray(memory.folds(jnp.asarray(held_out.centre)))
-    chunk = min(chunk, num_held_out)
+    centre = np.asarray(held_out.centre)
+    fold, width = layout.folds(centre), layout.width(centre, chunk)
     ahead = {}
 
     def batch_of(image, label, identity, fold, cycle):
@@ -92,31 +92,35 @@ def stream(
         batch = batch_of(*sample, 0)
         return getattr(statistics, statistic)(learner, model, batch, weight, *args)
 
-    rows = [np.arange(start, start + chunk) for start in range(0, num_held_out, chunk)]
-    inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
-
-    def held_out_parts():
+    def held_out_parts(rows):
+        inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
         images = reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
         for at, image in zip(inside, images, strict=True):
             yield image, held_out.label[at], held_out.identity[at], fold[at]
 
     def total(statistic, model, *args, fold=None):
-        asked = np.asarray(memory.answering(statistic, jnp.asarray(held_out.centre), fold, minimum))
-        sums = None
-        for ids, at, sample in zip(rows, inside, held_out_parts(), strict=True):
-            weight = jnp.asarray((ids < num_held_out) & asked[at], jnp.float32)
+        answer = layout.answering(statistic, centre, fold, minimum)
+        rows, owner = layout.by_centre(centre, answer, width)
+        own, sums = None, None
+        edges = np.append(owner[1:] != owner[:-1], True)
+        for ids, sample, is_last in zip(rows, held_out_parts(rows), edges, strict=True):
+            weight = jnp.asarray(ids < num_held_out, jnp.float32)
             found = part(statistic, model, args, weight, *sample)
-            sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
+            own = found if own is None else jax.tree.map(jnp.add, own, found)
+            if is_last:
+                sums, own = own if sums is None else jax.tree.map(jnp.add, sums, own), None
         return sums
 
     def survey(asked, model, reference):
-        found = [look(asked, model, reference, 0, *sample) for sample in held_out_parts()]
-        return jax.tree.map(lambda *each: jnp.concatenate(each)[:num_held_out], *found)
+        rows, _ = layout.by_centre(centre, np.ones(num_held_out, bool), width)
+        found = [look(asked, model, reference, 0, *sample) for sample in held_out_parts(rows)]
+        place = np.argsort(rows.ravel(), kind="stable")[:num_held_out]
+        return jax.tree.map(lambda *each: jnp.concatenate(each)[place], *found)
 
     return types.Federation(
         learner.task.num_classes,
         jnp.asarray(train.centre),
-        jnp.asarray(held_out.centre),
+        centre,
         learn,
         at,
         total,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import measures, statistics, types
-from harmjax.federations import memory, passes
+from harmjax.federations import layout, passes
 
 MOST_KINDS = 32
 NOTHING = np.zeros((MOST_KINDS, 3), np.int32)  # the tally of no message
@@ -81,7 +81,8 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
     def watch(fed):
         num_samples, num_held_out = len(fed.centre), len(fed.held_out_centre)
         frames = [NOTHING]  # the tally so far of the run, and of every loop and branch inside it
-        everywhere = num_centres(fed, jnp.ones(num_held_out, bool))
+        centre = fed.held_out_centre
+        everywhere = len(np.unique(centre))
 
         def note(request, centres, samples):
             row = np.arange(MOST_KINDS)[:, None] == place(request)
@@ -111,8 +112,8 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
             if fold is None and statistic in statistics.EVERY_CENTRE:
                 note(sent, everywhere, num_held_out)
             else:
-                answer = memory.answering(statistic, fed.held_out_centre, fold, minimum)
-                note(sent, num_centres(fed, answer), jnp.sum(answer))
+                answer = layout.answering(statistic, centre, fold, minimum)
+                note(sent, len(np.unique(centre[answer])), int(answer.sum()))
             return found
 
         def survey(asked, model, reference):
@@ -179,12 +180,6 @@ def bytes_back(request: Request, asked: Asked) -> int:
     """Bytes that left centres for one kind of request."""
     each = asked.samples if request.name in ABOUT_SAMPLES else asked.centres
     return request.bytes_back * each
-
-
-def num_centres(fed: types.Federation, asked):
-    """At how many centres the held-out scans `asked` [M] are."""
-    size = len(fed.centre) + len(fed.held_out_centre)  # more than there are centres
-    return jnp.sum(jnp.zeros(size, bool).at[jnp.asarray(fed.held_out_centre)].max(asked))
 
 
 def tally_row(centres, samples):
