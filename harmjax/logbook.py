@@ -32,9 +32,15 @@ def decision_columns(classes) -> tuple[str, ...]:
     return *KEYS, *each, *VERDICT
 
 
-def metric_columns(classes) -> tuple[str, ...]:
-    """Columns of metrics.csv and delivered.csv."""
-    return "cycle", "split", "group", *metrics.names(classes)
+def metric_columns(classes, *, exact: bool = True) -> tuple[str, ...]:
+    """Columns of metrics.csv and delivered.csv.
+
+    Args:
+        classes: [K] names.
+        exact: Whether scans are at hand; else AUROCs are of histograms, and their error is told.
+    """
+    error = () if exact else ("auroc_error",)
+    return "cycle", "split", "group", *metrics.names(classes), *error
 
 
 def error_rates(confusion) -> list[float]:

@@ -26,6 +26,7 @@ class Run(NamedTuple):
     learner: types.Learner
     course: courses.Course
     evaluate: Callable  # Model -> split -> group -> metrics
+    metrics: tuple[str, ...]  # columns of metrics.csv
     progress: bool
 
 
@@ -175,7 +176,7 @@ def _open_log(run, phase, metrics_file, done: range, cycles: range) -> Log:
     decisions = logbook.rows_but(
         folder / "decisions.csv", logbook.decision_columns(run.study.classes), again
     )
-    metrics = logbook.rows_but(path, logbook.metric_columns(run.study.classes), again)
+    metrics = logbook.rows_but(path, run.metrics, again)
     _check_rows(path, {int(row[0]) for row in metrics}, done)
     _check_rows(folder / "cost.json", {e["cycle"] for e in entries if e["phase"] == phase}, done)
     if phase == "control":
@@ -215,7 +216,7 @@ def _write_cycle(run: Run, phase, cycle, record: travel.Record, asked, seconds, 
         tables.write(run.workdir / "decisions.csv", header, log.decisions)
     log.metrics.extend(logbook.metric_rows(cycle, record.evaluation))
     rows = sorted(log.metrics, key=lambda row: int(row[0]))
-    tables.write(log.metrics_path, logbook.metric_columns(study.classes), rows)
+    tables.write(log.metrics_path, run.metrics, rows)
     entry = logbook.cost_entry(phase, cycle, asked)
     log.cost.append(entry | {"seconds": round(seconds, 4)})
     logbook.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))

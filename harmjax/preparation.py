@@ -9,6 +9,8 @@ import importlib.resources
 import pathlib
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from harmjax import metrics, offers, policies, types
@@ -138,6 +140,55 @@ def unchanged(config, run) -> tuple[provenance.Made, tuple[str, ...]]:
     begun.refuse(run, change.problems)
     gone = (f"{len(change.absent)} of the run's own scans are not at hand",)
     return made, (*change.notices, *(gone if change.absent else ()))
+
+
+def rowless(
+    centres, centre, held_out_centre, *, shape, dtype="float32", classes=types.BINARY, names=None
+) -> Study:
+    """A study that holds no scan and no label: what a server knows of centres that keep their own.
+
+    Args:
+        centres: Names of the centres.
+        centre: [N] int, who holds each training sample, those of one centre in a row.
+        held_out_centre: [M] int, the same of the verification scans.
+        shape: Of one image.
+        dtype: Of images.
+        classes: [K] names.
+        names: [N] str; by default 'CENTRE/0007'.
+    """
+
+    def samples(centre):
+        centre = np.asarray(centre, np.int32)
+        image = jax.ShapeDtypeStruct((len(centre), *shape), np.dtype(dtype))
+        unknown = np.full(len(centre), -1, np.int32)
+        return types.Samples(image, unknown, centre, np.zeros(len(centre), np.uint32))
+
+    train, held_out = samples(centre), samples(held_out_centre)
+    number = len(train.centre)
+    if names is None:
+        place = [int(np.sum(train.centre[:i] == c)) for i, c in enumerate(train.centre)]
+        names = [f"{centres[c]}/{i:04d}" for c, i in zip(train.centre, place, strict=True)]
+    return Study(
+        train=train,
+        verification=held_out,
+        test=held_out,
+        names=tuple(names),
+        centres=tuple(centres),
+        groups={},
+        simulated=False,
+        corrupted=np.zeros(number, bool),
+        kind=("",) * number,
+        word=np.zeros(number, np.int8),
+        text="",
+        classes=tuple(classes),
+    )
+
+
+def one_image(samples: types.Samples):
+    """[1, *S] one image, for the shapes; zeros where there is none at hand."""
+    if isinstance(samples.image, jax.ShapeDtypeStruct):
+        return jnp.zeros((1, *samples.image.shape[1:]), samples.image.dtype)
+    return jnp.asarray(samples.image[:1])
 
 
 def classes(data) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def program(
         minimum: As the course has it.
         stops_per_call: Stops of one compiled call. Averaging, and a federation that goes by legs,
             take all stops of a cycle at once.
-        evaluate: Model -> anything, unless the federation evaluates.
+        evaluate: Model -> anything.
         watch: Called after every compiled call with the traveller, its stops, their trail and the
             number of the first stop.
     """
@@ -113,7 +113,7 @@ def program(
         draw=lambda traveller, number: drawn(traveller.state, number),
         visits=visits,
         close=counted("close"),
-        evaluate=evaluate if bound is None or bound.evaluate is None else bound.evaluate,
+        evaluate=evaluate,
     )
     return Program(
         steps=steps,

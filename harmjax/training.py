@@ -115,7 +115,9 @@ def _check_references(config, study: preparation.Study) -> None:
         )
 
 
-def train(config, workdir, *, study=None, classifier=None, warmup=None, progress=True) -> Outcome:
+def train(
+    config, workdir, *, study=None, classifier=None, warmup=None, federation=None, progress=True
+) -> Outcome:
     """Runs or resumes one experiment and returns its outcome.
 
     Args:
@@ -125,6 +127,8 @@ def train(config, workdir, *, study=None, classifier=None, warmup=None, progress
         classifier: Takes the place of `config.model`.
         warmup: The workdir of another run to take the warm-up checkpoint from, so that several
             policies start from the same model.
+        federation: A factory that takes the place of `config.train.federation`, such as
+            `loopback.loopback`, with a `preparation.rowless` study.
         progress: Whether to draw progress bars.
 
     Raises:
@@ -134,23 +138,30 @@ def train(config, workdir, *, study=None, classifier=None, warmup=None, progress
         OSError: A file cannot be written; names it. The run resumes when there is space again.
     """
     with workdirs.held(workdir):
-        return _train(config, pathlib.Path(workdir), study, classifier, warmup, progress)
+        return _train(
+            config, pathlib.Path(workdir), study, classifier, warmup, federation, progress
+        )
 
 
-def _train(config, workdir, study, classifier, warmup, progress) -> Outcome:
+def _train(config, workdir, study, classifier, warmup, federation, progress) -> Outcome:
     _check_choices(config.train)
     lrn = build_learner(config, classifier)
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     policy = build_policy(config, study)
     whose.check(workdir, study)
+    made = course(config, study, **{"federation": federation} if federation else {})
+    evaluate = None
+    if federation is not None:
+        evaluate = made.federation(lrn, study.train, study.verification, made.key).evaluate
     run = phases.Run(
         config=config,
         workdir=workdir,
         study=study,
         learner=lrn,
-        course=course(config, study),
-        evaluate=at_hand(config, lrn, study),
+        course=made,
+        evaluate=evaluate or at_hand(config, lrn, study),
+        metrics=logbook.metric_columns(study.classes, exact=evaluate is None),
         progress=progress,
     )
     start = _warm_up(run, warmup)
@@ -224,7 +235,7 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
     train, study = run.config.train, run.study
     key = jax.random.key(run.config.seed)
     init = jax.jit(run.learner.init)  # only the initialisers are compiled, not a forward pass
-    fresh = init(jax.random.fold_in(key, 1), jnp.asarray(study.train.image[:1]))
+    fresh = init(jax.random.fold_in(key, 1), preparation.one_image(study.train))
     if warmup is not None and train.warmup_cycles:
         if not whose.same(warmup, run.workdir):
             raise ValueError(
@@ -294,7 +305,7 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     found = outcome.metrics
     lines = [f"WARNING: {alarm}" for alarm in alarms(outcome.verdicts)]
     left = set(np.asarray(study.train.label)[np.asarray(outcome.mask) > 0].tolist())
-    if len(left) < len(study.classes):
+    if -1 not in left and len(left) < len(study.classes):
         lines.append(
             "WARNING: of one class no training sample is left, and the delivered model knows "
             "nothing of it; look at what was eliminated"

@@ -7,6 +7,7 @@ does when the manifest was lost or samples were given as arrays.
 import hashlib
 import pathlib
 
+import jax
 import numpy as np
 
 from harmjax import tables
@@ -61,7 +62,7 @@ def _rows(study) -> list[list[str]]:
         trained = split == "train"
         names = study.names if trained else map(str, samples.identity)
         hidden = study.corrupted | study.drop if trained else np.zeros(len(samples.label), bool)
-        hidden = hidden | isinstance(samples.image, np.memmap)
+        hidden = hidden | isinstance(samples.image, (np.memmap, jax.ShapeDtypeStruct))
         for i, name in enumerate(names):
             centre = study.centres[int(samples.centre[i])]
             digest = "" if hidden[i] else _digest(samples.image[i])

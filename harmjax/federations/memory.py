@@ -17,6 +17,8 @@ def memory(
     *,
     chunk: int = 64,
     minimum: int = 5,
+    fold=None,
+    width: int | None = None,
     control=(jax.lax.scan, jax.lax.cond),
 ) -> types.Federation:
     """A federation whose functions read from arrays and can be traced, mapped and differentiated.
@@ -32,12 +34,17 @@ def memory(
         key: Root of the per-sample dropout keys.
         chunk: Verification scans per forward pass, at most.
         minimum: Centres with fewer held-out scans than this answer their confusion only.
+        fold: [N] int, 0 or 1, of the training samples; by default every other one.
+        width: Verification scans per forward pass where a centre's own are summed; by default what
+            suits the centres, see `layout.width`.
         control: `scan` and `cond` that the algorithm runs with.
     """
     centre = np.asarray(held_out.centre)
     train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
     num_samples, num_held_out = len(train.label), len(centre)
-    fold, width = layout.folds(centre), layout.width(centre, chunk)
+    folds = jnp.asarray(layout.folds(centre))
+    fold = jnp.arange(num_samples) % 2 if fold is None else jnp.asarray(fold)
+    width = width or layout.width(centre, chunk)
 
     def batch_of(samples, ids, fold, cycle):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, cycle), i))
@@ -47,7 +54,7 @@ def memory(
 
     def at_stop(stop):
         ids = jnp.minimum(stop.ids, num_samples - 1)
-        return batch_of(train, ids, ids % 2, stop.cycle), stop.ids < num_samples
+        return batch_of(train, ids, fold[ids], stop.cycle), stop.ids < num_samples
 
     def learn(model, leg):
         def step(model, stop):
@@ -55,7 +62,13 @@ def memory(
             after, loss = learner.learn(model, batch, stop.weight, offered, stop.cycle)
             return accepted(after, loss, model)
 
-        return over_leg(step, model, leg)
+        def step_if_any(model, stop):
+            def skip(model, stop):
+                return model, jnp.float32(0)
+
+            return jax.lax.cond(jnp.any(stop.ids < num_samples), step, skip, model, stop)
+
+        return over_leg(step if len(leg.cycle) == 1 else step_if_any, model, leg)
 
     def at(asked, model, leg, reference):
         measure = measures.resolved(asked)
@@ -68,7 +81,7 @@ def memory(
 
     def held_out_batch(ids):
         inside = jnp.minimum(ids, num_held_out - 1)
-        return batch_of(held_out, inside, jnp.asarray(fold)[inside], 0)
+        return batch_of(held_out, inside, folds[inside], 0)
 
     def total(statistic, model, *args, fold=None):
         statistic_fn = getattr(statistics, statistic)

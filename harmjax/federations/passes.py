@@ -34,13 +34,17 @@ def passes(fn, learner: types.Learner, image, arguments) -> tuple[str, ...]:
     calls = []
 
     def run(image, model, *rest):
-        label = jnp.zeros(len(image), jnp.int32)
-        keys = jax.random.split(jax.random.key(0), len(image))
-        batch = types.Batch(image, label, keys, fold=jnp.zeros_like(label))
-        return fn(_watched(learner, calls), model, batch, *rest)
+        return fn(_watched(learner, calls), model, batch(image), *rest)
 
     jax.eval_shape(run, image, *arguments)
     return tuple(kind for call in calls for kind in _kinds(call))
+
+
+def batch(image) -> types.Batch:
+    """A batch with these images [B, *S] and nothing else in it, for shapes."""
+    nothing = jnp.zeros(len(image), jnp.int32)
+    keys = jax.random.split(jax.random.key(0), len(image))
+    return types.Batch(image, nothing, keys, nothing)
 
 
 def of_statistic(name: str):

@@ -1,0 +1,82 @@
+"""How a model does on held-out scans, in sums that centres can add up without showing a scan."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harmjax import metrics
+
+BINS = 200  # of probability, from 0 to 1
+
+
+def assess(logits, labels, members, *, minimum: int) -> dict | None:
+    """What one centre says of one subgroup; None where it holds fewer scans than the minimum.
+
+    Args:
+        logits: [M, K] float.
+        labels: [M] int.
+        members: [M] bool, the subgroup.
+        minimum: Fewest scans.
+
+    Returns:
+        `confusion` [K, K] int64, `loss` the summed cross-entropy in nats, and `histogram`
+        [K, K, BINS] int64: of the scans of each class (second axis) the probability of each class
+        (first axis).
+    """
+    logits, labels = np.asarray(logits, float)[members], np.asarray(labels)[members].astype(int)
+    if len(labels) < minimum or not len(labels):
+        return None
+    num_classes = logits.shape[1]
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    histogram = np.zeros((num_classes, num_classes, BINS), np.int64)
+    with np.errstate(invalid="ignore"):
+        place = np.clip((np.exp(log_p) * BINS), 0, BINS - 1)
+    lost = np.isnan(log_p).any(axis=1)
+    for k in range(num_classes):
+        np.add.at(histogram, (k, labels[~lost], place[~lost, k].astype(int)), 1)
+    loss = float(-log_p[np.arange(len(labels)), labels].sum())
+    return {"confusion": confusion, "loss": loss, "histogram": histogram}
+
+
+def added(parts: Sequence[dict | None]) -> dict | None:
+    """The sums of what centres said of one subgroup; None where none did."""
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return None
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+
+def measured(sums: dict, classes: Sequence[str]) -> dict[str, float]:
+    """Metrics by `metrics.names`, and `auroc_error`, from sums.
+
+    Within a bin the order of probabilities is not known, and counts half. `auroc_error` is what the
+    AUROC may therefore be off by at most.
+
+    Args:
+        sums: From `added`.
+        classes: [K] names.
+    """
+    histogram, number = sums["histogram"], int(sums["confusion"].sum())
+    each = [_area(histogram[k], k) for k in range(len(classes))]
+    if len(classes) == 2:
+        each = each[1:]
+    area, error = (float(np.mean(column)) for column in zip(*each, strict=True))
+    if histogram[0].sum() < number:  # a scan without a number has no diagnosis
+        nothing = dict.fromkeys(metrics.names(classes), float("nan"))
+        return nothing | {"n": number, "auroc_error": float("nan")}
+    found = metrics.of_sums(sums["confusion"], sums["loss"] / number, area, classes)
+    return found | {"auroc_error": error}
+
+
+def _area(histogram, k) -> tuple[float, float]:
+    """AUROC of one class against all others, and half the share of pairs within a bin."""
+    positive = histogram[k]
+    negative = histogram.sum(axis=0) - positive
+    pairs = positive.sum() * negative.sum()
+    if not pairs:
+        return float("nan"), float("nan")
+    below = np.cumsum(negative) - negative
+    tied = float((positive * negative).sum()) / 2
+    return (float((positive * below).sum()) + tied) / pairs, tied / pairs

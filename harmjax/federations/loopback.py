@@ -1,0 +1,128 @@
+"""Centres that are reached by messages alone, in one process: requests turn into bytes and back.
+
+What a network does, without one. The server holds no row: it knows how many samples each centre
+has, and their places in the order of the run.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import types
+from harmjax.federations import assessment, control, passes, wire
+from harmjax.federations import site as sites
+
+
+def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -> Callable:
+    """A factory of federations that asks centres by messages; takes the place of `memory.memory`.
+
+    Args:
+        send: Of every centre, request -> answer, such as `site.Site.handle`.
+        classes: [K] names.
+
+    Returns:
+        `(Learner, Samples [N], Samples [M], key, chunk=..., minimum=...) -> Federation`. Of the
+        samples only `centre` and the shapes of images are looked at. It goes by legs.
+    """
+
+    def factory(learner, train, held_out, key, *, chunk=64, minimum=5) -> types.Federation:
+        del key, chunk, minimum  # the centres have their own
+        centre, held_out_centre = np.asarray(train.centre), np.asarray(held_out.centre)
+        num_samples = len(centre)
+        own_rows = [np.flatnonzero(centre == c) for c in range(len(send))]
+        row = np.append(np.zeros(num_samples, np.int32), 0)
+        for rows in own_rows:
+            row[rows] = np.arange(len(rows))
+        image = jax.ShapeDtypeStruct((1, *train.image.shape[1:]), train.image.dtype)
+
+        def ask(c, op, **content):
+            return wire.unpack(send[c](wire.pack({"op": op, **content})))
+
+        def everyone(op, **content):
+            request = wire.pack({"op": op, **content})
+            return [wire.unpack(one(request)) for one in send]
+
+        def at_centre(leg):
+            c, ids = int(leg.centre[0]), np.asarray(leg.ids)
+            rows = np.where(ids < num_samples, row[ids], len(own_rows[c])).astype(np.int32)
+            return c, {"cycle": int(leg.cycle[0]), "rows": rows, "weight": np.asarray(leg.weight)}
+
+        def learn(model, leg):
+            c, stops = at_centre(leg)
+            found = ask(c, "learn", model=jax.tree.leaves(model), **stops)
+            after = jax.tree.unflatten(jax.tree.structure(model), map(jnp.asarray, found["model"]))
+            return after, jnp.asarray(found["loss"])
+
+        def at(asked, model, leg, reference):
+            c, stops = at_centre(leg)
+            told, variables = sites.told_of(asked), _variables(model)
+            found = ask(c, "at", measure=told, model=variables, reference=reference, **stops)
+            return {name: jnp.asarray(values) for name, values in found.items()}
+
+        def total(statistic, model, *args, fold=None):
+            found = everyone(
+                "total", statistic=statistic, model=_variables(model), args=args, fold=fold
+            )
+            shapes = jax.eval_shape(
+                lambda image, model, *args: passes.of_statistic(statistic)(
+                    learner, model, passes.batch(image), *args
+                ),
+                image,
+                model,
+                *args,
+            )
+            sums = [jax.tree.unflatten(jax.tree.structure(shapes), f["leaves"]) for f in found]
+            zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            for one in sums:
+                zero = jax.tree.map(jnp.add, zero, one)
+            return zero
+
+        def survey(asked, model, reference):
+            told = sites.told_of(asked)
+            found = everyone("survey", measure=told, model=_variables(model), reference=reference)
+            order = np.concatenate([np.flatnonzero(held_out_centre == c) for c in range(len(send))])
+            back = np.argsort(order)
+            return jax.tree.map(lambda *each: jnp.asarray(np.concatenate(each)[back]), *found)
+
+        def evaluate(model):
+            found = everyone("assess", model=_variables(model))
+            splits = found[0]
+            names = {s: dict.fromkeys(n for one in found for n in one[s]) for s in splits}
+            sums = {
+                split: {
+                    name: assessment.added([one[split].get(name) for one in found])
+                    for name in names[split]
+                }
+                for split in splits
+            }
+            return {
+                split: {
+                    name: assessment.measured(one, classes)
+                    for name, one in groups.items()
+                    if one is not None
+                }
+                for split, groups in sums.items()
+            }
+
+        return types.Federation(
+            num_classes=len(classes),
+            centre=jnp.asarray(centre),
+            held_out_centre=held_out_centre,
+            learn=learn,
+            at=at,
+            total=total,
+            survey=survey,
+            scan=control.scan,
+            cond=control.cond,
+            by_leg=True,
+            evaluate=evaluate,
+        )
+
+    return factory
+
+
+def _variables(model: types.Model) -> list:
+    """What a forward pass reads of a model, a third of it with Adam's moments."""
+    return jax.tree.leaves((model.params, model.batch_stats))

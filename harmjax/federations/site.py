@@ -1,0 +1,152 @@
+"""One centre: pure operations over its own scans, each a message in and a message out."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import programs, types
+from harmjax.federations import assessment, memory, wire
+
+
+class Site(NamedTuple):
+    """What a centre shows."""
+
+    handle: Callable[[bytes], bytes]  # request -> answer
+    num_train: int
+    num_held_out: int  # verification scans
+
+
+def site(
+    learner: types.Learner,
+    train: types.Samples,
+    held_out: Mapping[str, types.Samples],
+    groups: Mapping[str, list],
+    key,
+    *,
+    fold,
+    width: int,
+    minimum: int,
+) -> Site:
+    """A centre over its own scans.
+
+    Args:
+        learner: Agreed on by all.
+        train: n training samples.
+        held_out: Split -> samples; 'verification' is what statistics are about.
+        groups: Split -> pairs of a subgroup's name and its members.
+        key: Root of the per-sample dropout keys, the same at all centres.
+        fold: [n] int32, which half each training sample is in.
+        width: Held-out scans of one batch, the same at all centres.
+        minimum: The centre's own: of fewer scans it says nothing but their confusion.
+    """
+    verification = held_out["verification"]
+    nobody = np.zeros(len(verification.label), np.int32)
+    data = jax.tree.map(jnp.asarray, (train, verification, key))
+    like = jax.eval_shape(learner.init, jax.random.key(0), jnp.asarray(train.image[:1]))
+    logits = programs.logits(learner, width)
+
+    def federation(data):
+        train, verification, key = data
+        own = verification._replace(centre=nobody)
+        return memory.memory(
+            learner, train, own, key, chunk=width, width=width, fold=fold, minimum=minimum
+        )
+
+    @jax.jit
+    def learn(data, model, leg):
+        return federation(data).learn(model, leg)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def at(data, asked, model, leg, reference):
+        return federation(data).at(asked, model, leg, reference)
+
+    @functools.partial(jax.jit, static_argnums=1, static_argnames="fold")
+    def total(data, statistic, model, *args, fold):
+        return federation(data).total(statistic, model, *args, fold=fold)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def survey(data, asked, model, reference):
+        return federation(data).survey(asked, model, reference)
+
+    def model_of(leaves):
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def variables_of(leaves):
+        variables = like.params, like.batch_stats
+        return types.Model(*jax.tree.unflatten(jax.tree.structure(variables), leaves), ())
+
+    def leg_of(asked):
+        rows = asked["rows"]
+        cycle = np.full(len(rows), asked["cycle"], np.int32)
+        return types.Stop(cycle, np.zeros(len(rows), np.int32), rows, asked["weight"])
+
+    def answer_learn(asked):
+        model, loss = learn(data, model_of(asked["model"]), leg_of(asked))
+        return {"model": jax.tree.leaves(model), "loss": loss}
+
+    def answer_at(asked):
+        model, leg = variables_of(asked["model"]), leg_of(asked)
+        return at(data, measure_of(asked["measure"]), model, leg, asked["reference"])
+
+    def answer_total(asked):
+        model, args = variables_of(asked["model"]), asked["args"]
+        sums = total(data, asked["statistic"], model, *args, fold=asked["fold"])
+        return {"leaves": jax.tree.leaves(sums)}
+
+    def answer_survey(asked):
+        model = variables_of(asked["model"])
+        return survey(data, measure_of(asked["measure"]), model, asked["reference"])
+
+    def answer_assess(asked):
+        model = variables_of(asked["model"])
+        return {
+            split: {
+                name: assessment.assess(
+                    found, samples.label, members, minimum=1 if name == "all" else minimum
+                )
+                for name, members in groups[split]
+            }
+            for split, samples in held_out.items()
+            for found in [logits(model, samples.image)]
+        }
+
+    operations = {
+        "learn": answer_learn,
+        "at": answer_at,
+        "total": answer_total,
+        "survey": answer_survey,
+        "assess": answer_assess,
+    }
+
+    def handle(request: bytes) -> bytes:
+        asked = wire.unpack(request)
+        return wire.pack(operations[asked["op"]](asked))
+
+    return Site(handle, len(train.label), len(verification.label))
+
+
+def measure_of(told) -> types.Measure:
+    """A measure from what `told_of` made of it."""
+    name, settings = told
+    return types.Measure(name, tuple((key, _setting_of(value)) for key, value in settings))
+
+
+def told_of(measure: types.Measure):
+    """A measure as it travels: nested tuples of texts and numbers."""
+    return measure.name, tuple((key, _told(value)) for key, value in measure.settings)
+
+
+def _told(value):
+    if isinstance(value, types.Measure):
+        return {"measure": told_of(value)}
+    return tuple(map(_told, value)) if isinstance(value, tuple) else value
+
+
+def _setting_of(value):
+    if isinstance(value, dict):
+        return measure_of(value["measure"])
+    return tuple(map(_setting_of, value)) if isinstance(value, tuple) else value
