@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import types
+from harmjax.apart import apart
 from harmjax.learner import select
 from harmjax.policies import trails
 from harmjax.travel import in_legs
@@ -53,11 +54,15 @@ def visits(
 
         offered = leg.ids < len(fed.centre)
         local, loss = fed.cond(jnp.any(offered), train, skip, local)
-        total = jax.tree.map(lambda t, x: t + share.astype(t.dtype) * x, total, averaged(local))
-        return (local, total), trails.unverified(fed, leg.ids, loss, jnp.any(offered, axis=1))
+        total = added(total, share, averaged(local))
+        return (local, total), trails.unverified(fed, leg.ids, loss)
 
     def averaged(model):
         return model.params, model.batch_stats
+
+    @apart
+    def added(total, share, local):
+        return jax.tree.map(lambda t, x: t + share.astype(t.dtype) * x, total, local)
 
     zero = jax.tree.map(jnp.zeros_like, averaged(start))
     firsts = jnp.concatenate([edge, changes])

@@ -1,10 +1,13 @@
 """All centres' scans in this process's memory: pure JAX, one `jit(lax.scan)` a cycle."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from harmjax import measures, statistics, types
+from harmjax.apart import apart
 from harmjax.federations import layout
 from harmjax.learner import select
 
@@ -71,11 +74,11 @@ def memory(
         return over_leg(step if len(leg.cycle) == 1 else step_if_any, model, leg)
 
     def at(asked, model, leg, reference):
-        measure = measures.resolved(asked)
+        measure = apart(functools.partial(measures.resolved(asked), learner))
 
         def look(carry, stop):
             batch, offered = at_stop(stop)
-            return carry, measured(measure(learner, model, batch, reference), offered)
+            return carry, measured(measure(model, batch, reference), offered)
 
         return over_leg(look, (), leg)[1]
 
@@ -84,11 +87,11 @@ def memory(
         return batch_of(held_out, inside, folds[inside], 0)
 
     def total(statistic, model, *args, fold=None):
-        statistic_fn = getattr(statistics, statistic)
+        sums_of = apart(functools.partial(getattr(statistics, statistic), learner))
 
         def part(ids):
             weight = (ids < num_held_out).astype(jnp.float32)
-            return statistic_fn(learner, model, held_out_batch(ids), weight, *args)
+            return sums_of(model, held_out_batch(ids), weight, *args)
 
         answer = layout.answering(statistic, centre, fold, minimum)
         if statistic in statistics.WHOLE_NUMBERS:  # whose sums no order changes
@@ -97,10 +100,10 @@ def memory(
         return in_order(part, *layout.by_centre(centre, answer, width))
 
     def survey(asked, model, reference):
-        measure = measures.resolved(asked)
+        measure = apart(functools.partial(measures.resolved(asked), learner))
         rows, _ = layout.by_centre(centre, np.ones(num_held_out, bool), width)
         found = jax.lax.map(
-            lambda ids: measure(learner, model, held_out_batch(ids), reference), jnp.asarray(rows)
+            lambda ids: measure(model, held_out_batch(ids), reference), jnp.asarray(rows)
         )
         place = np.argsort(rows.ravel(), kind="stable")[:num_held_out]
         return jax.tree.map(lambda e: e.reshape(-1, *e.shape[2:])[place], found)

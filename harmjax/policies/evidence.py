@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import conformal, measures, types
+from harmjax.apart import apart
 
 
 class Yardstick(NamedTuple):
@@ -100,23 +101,22 @@ def yardstick(
     reference = asked.reference(fed, model, cycle)
     found = fed.survey(asked.measure, model, reference)
     confusion = fed.total("confusion", model)
-    made, total, visits = _calibrated(
-        found["harm"], found["label"], total, visits, asked.shares, fed.num_classes
-    )
+    classes = jnp.arange(fed.num_classes)
+    harm, label = found["harm"], found["label"]
+    made, total, visits = _calibrated(classes, harm, label, total, visits, asked.shares)
     return made._replace(model=model, reference=reference, confusion=confusion), total, visits
 
 
-@functools.partial(jax.jit, static_argnums=5)
-def _calibrated(harm, label, total, visits, shares, num_classes):
+@apart
+def _calibrated(classes, harm, label, total, visits, shares):
     """The yardstick but for what the centres sent, and the sums and counts after this cycle."""
     label = label.astype(jnp.int32)
-    classes = jnp.arange(num_classes)
     middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(classes)
     units = (harm - middle[label]) / spread[label]
     known, added = finite(units)
     total, visits = total + added, visits + known
     mean = averaged(total, visits, jnp.max(visits))
-    scale = functools.partial(conformal.scale, num_classes=num_classes)
+    scale = functools.partial(conformal.scale, num_classes=len(classes))
     scales = jax.vmap(scale, (1, None))(mean, label)
     own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
     whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)

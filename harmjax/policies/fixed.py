@@ -40,8 +40,7 @@ def under_mask(keep=None, *, word=None) -> types.QualityControl:
             return fed.learn(model, leg)
 
         model, loss = fed.cond(jnp.any(offered), train, skip, travel.model)
-        trail = trails.unverified(fed, leg.ids, loss, jnp.any(offered, axis=1))
-        return travel._replace(model=model), trail
+        return travel._replace(model=model), trails.unverified(fed, leg.ids, loss)
 
     def close(fed, travel, cycle):
         del cycle

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import offers, types
+from harmjax.apart import apart
 from harmjax.policies import centre_test, evidence, trails
 
 FAMILIES = ("margin", "appearance")
@@ -169,17 +170,16 @@ def screen(
             return {"harm": jnp.zeros((*shape, len(asked.names))), "label": jnp.zeros(shape)}
 
         found = fed.cond(jnp.any(leg.ids < num_samples), ask, spare, 0)
-        state, learned, suspicious = suspect(travel.state, leg, found["harm"], found["label"])
-        model, trail = learn(fed, travel.model, learned)
-        rows = [
-            judged(fed, state, ids, chosen, types.SUSPICION, False)
-            for ids, chosen in zip(leg.ids, suspicious, strict=True)
-        ]
-        return types.Travel(model, state), trails.join(trail, trails.stack(rows), axis=1)
+        nothing = trails.no_trial(fed, max_batch)
+        harm, label = found["harm"], found["label"]
+        state, learned, rows = suspect(travel.state, leg, harm, label, nothing)
+        model, loss = learn(fed, travel.model, learned)
+        trail = trails.unverified(fed, learned.ids, loss, max_batch)
+        return types.Travel(model, state), trails.join(trail, rows, axis=1)
 
-    @jax.jit
-    def suspect(state, leg, harm, label):
-        """The state with a leg's evidence, the leg without suspects, who is suspected [T, B]."""
+    @apart
+    def suspect(state, leg, harm, label, nothing):
+        """The state with a leg's evidence, the leg without suspects, and rows [T, B] of them."""
         ids, num_samples = leg.ids.ravel(), len(state.label)
         state = score(state, ids, harm.reshape(len(ids), -1), label.ravel())
         inside = jnp.minimum(ids, num_samples - 1)
@@ -189,22 +189,18 @@ def screen(
         since = state.suspected.at[jnp.where(suspicious, ids, num_samples)]
         state = state._replace(suspected=since.set(leg.cycle[0], mode="drop"))
         waiting = (state.suspected[inside] >= 0).reshape(leg.ids.shape)
-        learned = offers.empty(leg, waiting, num_samples)
-        return state, learned, suspicious.reshape(leg.ids.shape)
+        rows = judged(state, ids, suspicious, types.SUSPICION, False, nothing)
+        rows = jax.tree.map(lambda x: x.reshape(*leg.ids.shape, *x.shape[1:]), rows)
+        return state, offers.empty(leg, waiting, num_samples), rows
 
     def learn(fed, model, leg):
-        offered = leg.ids < len(fed.centre)
-
         def train(model):
             return fed.learn(model, leg)
 
         def rest(model):
             return model, jnp.zeros(len(leg.cycle))
 
-        model, loss = fed.cond(jnp.any(offered), train, rest, model)
-        padding = ((0, 0), (0, max_batch - leg.ids.shape[1]))
-        ids = jnp.pad(leg.ids, padding, constant_values=len(fed.centre))
-        return model, trails.unverified(fed, ids, loss, jnp.any(offered, axis=1))
+        return fed.cond(jnp.any(leg.ids < len(fed.centre)), train, rest, model)
 
     def score(state, ids, harm, label):
         """The state with the evidence about samples [J] added."""
@@ -225,10 +221,9 @@ def screen(
             p_value=state.p_value.at[ids].set(p_value, mode="drop"),
         )
 
-    def judged(fed, state, ids, chosen, kind, accepted):
-        """Rows of the trail, one per chosen sample."""
+    def judged(state, ids, chosen, kind, accepted, nothing):
+        """Rows [J] of the trail, one per sample."""
         num_samples = len(state.label)
-        nothing = trails.no_trial(fed, max_batch)
 
         def row(i, chosen, kind, accepted):
             inside = jnp.minimum(i, num_samples - 1)
@@ -248,14 +243,13 @@ def screen(
 
     def close(fed, travel, cycle):
         state = travel.state
-        after, *verdict = closed(state, fed.centre, fed.held_out_centre, cycle)
-        everyone = jnp.arange(len(fed.centre), dtype=jnp.int32)
-        rows = judged(fed, state, everyone, *verdict)
+        nothing = trails.no_trial(fed, max_batch)
+        after, rows = closed(state, fed.centre, fed.held_out_centre, cycle, nothing)
         return travel._replace(state=after._replace(yardstick=None)), rows
 
-    @jax.jit
-    def closed(state, centre, held_out_centre, cycle):
-        """The state after a cycle; who was judged [N], with which kind of row, who came back."""
+    @apart
+    def closed(state, centre, held_out_centre, cycle, nothing):
+        """The state after a cycle, and rows [N] of who was judged or suspected with the centre."""
         num_cycles = cycle - state.start + 1
         shared = harmful_centres(state, centre, held_out_centre, alpha)
         shared &= left(state) & (state.suspected < 0)
@@ -271,7 +265,8 @@ def screen(
         back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
         kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
         kind = jnp.where(fresh, types.SUSPICION, kind)
-        return after, gone | back | fresh, kind, back
+        everyone = jnp.arange(len(centre), dtype=jnp.int32)
+        return after, judged(state, everyone, gone | back | fresh, kind, back, nothing)
 
     def left(state):
         """[N] bool, who is examined."""

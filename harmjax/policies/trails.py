@@ -1,5 +1,7 @@
 """Rows of the trail that a policy leaves."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -26,26 +28,31 @@ def nothing(fed: types.Federation, rows: int, slots: int) -> types.Trail:
     return stack([no_trial(fed, slots)] * rows)
 
 
-def unverified(fed: types.Federation, ids, loss, trained) -> types.Trail:
-    """The trail [T, 1] of a leg that was trained on (or skipped) without verification.
+def unverified(fed: types.Federation, ids, loss, slots: int | None = None) -> types.Trail:
+    """The trail [T, 1] of a leg that was trained on, or skipped where it was empty, unverified.
 
     Args:
         fed: Where the data are.
         ids: [T, B] int32.
         loss: [T] float32.
-        trained: [T] bool.
+        slots: Of a row; by default B.
     """
+    return _unverified(no_trial(fed, slots or ids.shape[1]), ids, loss, len(fed.centre))
 
-    def row(ids, loss, trained):
-        one = no_trial(fed, len(ids))._replace(
+
+@functools.partial(jax.jit, static_argnums=3)
+def _unverified(nothing, ids, loss, num_samples):
+    def row(ids, loss):
+        trained = jnp.any(ids < num_samples)
+        one = nothing._replace(
             kind=jnp.where(trained, types.UNVERIFIED, types.NO_TRIAL).astype(jnp.int32),
-            ids=ids,
+            ids=nothing.ids.at[: len(ids)].set(ids),
             loss=loss,
             accepted=trained,
         )
         return stack([one])
 
-    return jax.vmap(row)(ids, loss, trained)
+    return jax.vmap(row)(ids, loss)
 
 
 def stack(rows) -> types.Trail:

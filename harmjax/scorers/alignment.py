@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from harmjax import scorers, task, types
+from harmjax.apart import apart
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
 DERIVATIVES = ("jvp", "difference")
@@ -69,9 +70,13 @@ def alignment(
 
     def reference(fed, model, cycle, fold=None):
         total, number = fed.total(gradient, model, fold=fold)
+        return made(total, number, model.opt_state, cycle)
+
+    @apart
+    def made(total, number, opt_state, cycle):
         direction = jax.tree.map(lambda g: g / jnp.maximum(number, 1), total)
         if optimiser == "adam":
-            direction = adam_step(direction, model.opt_state, b1, b2, eps)
+            direction = adam_step(direction, opt_state, b1, b2, eps)
         direction = scorers.answered(direction, number)
         return {"direction": direction, "cycle": jnp.asarray(cycle, jnp.int32)}
 

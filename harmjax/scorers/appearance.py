@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import descriptors, scorers, types
+from harmjax.apart import apart
 from harmjax.scorers import distance
 
 FLOOR = 0.005  # smallest standard deviation of an entry that counts
@@ -39,7 +40,10 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
 
     def reference(fed, model, cycle, fold=None):
         del cycle
-        number, total, second = fed.total("appearance_moments", model, fold=fold)
+        return made(*fed.total("appearance_moments", model, fold=fold))
+
+    @apart
+    def made(number, total, second):
         scans = jnp.maximum(number, 1)
         mean = total / scans
         covariance = second / scans - jnp.outer(mean, mean)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import precision, scorers, types
+from harmjax.apart import apart
 
 
 def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
@@ -37,7 +38,10 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
 
     def reference(fed, model, cycle, fold=None):
         del cycle
-        number, total, second = fed.total("feature_moments", model, fold=fold)
+        return made(*fed.total("feature_moments", model, fold=fold))
+
+    @apart
+    def made(number, total, second):
         mean = total / jnp.maximum(number, 1)[:, None]
         scatter = second - jnp.einsum("c,cf,cg->fg", number, mean, mean, precision="highest")
         covariance = scatter / jnp.maximum(jnp.sum(number), 1)
