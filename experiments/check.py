@@ -34,7 +34,7 @@ def main(config, workdir):
         except ValueError as error:
             raise ValueError(str(error).replace(spare, str(workdir or "a run"))) from error
         command.log(None, study.text)
-        command.log(None, checks.by_centre(begun.recorded(spare).records))
+        command.log(None, checks.by_centre(begun.recorded(spare).records, study.classes))
         command.log(None, forecast.text(forecast.forecast(config, study)))
 
 

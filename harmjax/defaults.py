@@ -5,6 +5,7 @@ on the command line, as in `--config.train.cycles=12`.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -14,11 +15,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.data = data = ml_collections.ConfigDict()
     data.manifest = ""  # CSV of the scans, or participants.tsv of a BIDS folder
-    # Header words that differ from the layout's, such as centre: Hospital; and what the label's
-    # values mean: positive and negative, each a word or several, or a threshold such as '>0'.
-    # 'none' ignores a column.
+    # Header words that differ from the layout's, such as centre: Hospital; 'none' ignores a column.
+    # And what the label's values mean where there are two classes: positive and negative, each a
+    # word or several, or a threshold such as '>0'.
     words = ("subject", "session", "centre", "label", "path", "sex", "age", "split")
     data.columns = ml_collections.ConfigDict({w: "" for w in (*words, "positive", "negative")})
+    data.classes = ()  # names of the classes in order; () for control and patient
+    # Of each class a word or several, a threshold such as '>2' or a range such as '1..2'; '' for
+    # the class's name and its number, from 0; () for all of them.
+    data.words = ()
+    data.without = ()  # centres that are left out
     # Of BIDS file names, where a session has several T1w files; 'none' for files without it.
     entities = ("space", "res", "acq", "ce", "rec", "run", "desc")
     data.entities = ml_collections.ConfigDict({entity: "" for entity in entities})
@@ -44,6 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     cohort.centres = "83"  # 83, fewer, or a CSV of sizes
     cohort.spacing = 4.0  # mm
     cohort.effect = 3.0  # of the disease; 1 is realistic and not learnable at this size
+    cohort.diseases = 1  # 1 | 2; two make three classes
     cohort.seed = 0
     cohort.min_verification = 0  # scans per class over all centres
     cohort.min_test = 0
@@ -57,6 +64,9 @@ def get_config() -> ml_collections.ConfigDict:
     scenario.min_scans = 5  # smallest centre that is drawn
     scenario.max_fraction = 0.2  # largest centre that is drawn, as a share of all scans
     scenario.seed = 0
+    # What a harm is made with, by its name, such as label_flip: the class that samples are given,
+    # its number from 0; none draws one.
+    scenario.label_flip = ml_collections.ConfigDict({"to": config_dict.placeholder(int)})
 
     config.model = model = ml_collections.ConfigDict()
     model.name = "sfcn"  # a file of harmjax/models

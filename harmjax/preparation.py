@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import metrics, offers, policies, types
+from harmjax import harms, metrics, offers, policies, types
 from harmjax.data import begun, checks, ingest, manifest, provenance, records, tabular
 from harmjax.harms import scenario
 
@@ -37,7 +37,7 @@ class Study(NamedTuple):
     features: tuple[str, ...] = ()  # columns of tabular data, as the manifest has them
     raw: np.ndarray | None = None  # [N, F] training features in their own units, harm included
     problems: tuple[records.Problem, ...] = ()  # what was left out
-    classes: tuple[str, ...] = types.BINARY  # [K] names
+    classes: tuple[str, ...] = types.BINARY  # [K] names, of label 0 to K - 1
 
     @property
     def drop(self) -> np.ndarray:
@@ -89,6 +89,7 @@ def prepare(config, workdir, *, progress: bool = True) -> Study:
         listed=start.scans if made is not None else listing.records,
         strict=data.strict and made is None,
         notices=cohort.notices,
+        classes=start.classes,
         heading="\n".join(start.notices),
     )
     with _explained(found.text):
@@ -218,6 +219,9 @@ def listed(data) -> manifest.Listing:
             columns=columns(data),
             features=tuple(data.features),
             entities=dict(data.entities),
+            named=tuple(data.get("classes", ())),
+            words=tuple(data.get("words", ())),
+            without=tuple(data.get("without", ())),
         )
 
 
@@ -232,7 +236,7 @@ def _explained(text):
 
 def _study(config, cohort, start, found) -> Study:
     train, corrupted, kind = _plant(
-        ingest.samples(cohort, "train"), cohort.centres, config.scenario
+        ingest.samples(cohort, "train"), cohort.centres, config.scenario, len(start.classes)
     )
     word = dict(zip(map(records.key, start.scans), start.said, strict=True))
     names = zip(cohort.records, records.names(cohort.records), strict=True)
@@ -254,6 +258,7 @@ def _study(config, cohort, start, found) -> Study:
         word=said,
         text=found.text,
         problems=found.problems,
+        classes=start.classes,
     )
 
 
@@ -334,7 +339,7 @@ def _held_out(cohort, split) -> types.Samples:
     return samples
 
 
-def _plant(train, centres, planned):
+def _plant(train, centres, planned, num_classes):
     if planned.name == "none":
         return train, np.zeros(len(train.label), bool), [""] * len(train.label)
     return scenario.plant(
@@ -342,6 +347,8 @@ def _plant(train, centres, planned):
         planned.name,
         planned.harm,
         seed=planned.seed,
+        classes=num_classes,
+        settings={n: dict(planned.get(n, {})) for n in planned.harm if n in harms.names()},
         count=planned.count,
         centres=planned.centres,
         centre_names=centres,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harmjax.data import cells, nifti
+from harmjax.data import classes, nifti
 from tests.fuzz import forge, oracle, scans, tables
 
 
@@ -21,8 +21,8 @@ def test_mutated_tables_are_read_right_or_refused_by_name(tmp_path):
 
 
 def test_a_label_of_another_row_would_be_called_wrong(tmp_path, monkeypatch):
-    real = cells.meaning
-    monkeypatch.setattr(cells, "meaning", lambda *words: lambda cell: 1 - real(*words)(cell))
+    real = classes.meaning
+    monkeypatch.setattr(classes, "meaning", lambda *words: lambda cell: 1 - real(*words)(cell))
     found = list(tables.outcomes(9, 7, tmp_path / "tables"))
     assert all(o.verdict != "accepted" for o in found)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import offers
-from harmjax.data import checks, people, provenance, records, splits
+from harmjax.data import checks, classes, people, provenance, records, splits
 
 MANIFEST = "manifest.csv"
 
@@ -18,6 +18,7 @@ class Begun(NamedTuple):
     problems: tuple[records.Problem, ...]
     notices: tuple[str, ...]
     said: np.ndarray  # int8, a person's word about each scan, see `people.verdicts`
+    classes: tuple[str, ...]  # names in order
     made: provenance.Made | None  # what the run began with, None for a new one
     others: frozenset[str] = frozenset()  # subjects that the table has too
 
@@ -38,7 +39,7 @@ def new(listing, data) -> Begun:
             f"data.keep or data.drop names {len(held)} held-out scans ({names}): they are measured "
             "on as before, and never trained on",
         )
-    return Begun(scans, listing.problems, notices, said, None)
+    return Begun(scans, listing.problems, notices, said, named(data), None)
 
 
 def recorded(run) -> provenance.Made:
@@ -73,7 +74,10 @@ def again(made, listing, data, workdir) -> Begun:
         place, _, what = why.partition(": ")
         left_out.append(records.Problem(r.row, r.subject, place, what))
     said = np.array(made.words, np.int8)
-    return Begun(change.records, tuple(left_out), change.notices, said, made, _others(listing))
+    return Begun(
+        *(change.records, tuple(left_out), change.notices, said, made.classes, made),
+        others=_others(listing),
+    )
 
 
 def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
@@ -117,8 +121,22 @@ def refuse_dropped(workdir, names) -> None:
         )
 
 
+def named(data) -> tuple[str, ...]:
+    """Names of the classes in order, as group `data` of a config has them.
+
+    Raises:
+        ManifestError: Names that cannot be meant.
+    """
+    return classes.names(tuple(data.get("classes", ())))
+
+
 def changed(made, listing, data) -> provenance.Change:
     """What differs between a run and its table and files now; see `again`."""
+    if made.classes != named(data):
+        was, now = ("; ".join(names) for names in (made.classes, named(data)))
+        what = f"the classes were {was} and are now {now}"
+        other = records.Problem(0, "", "data.classes", what)
+        return provenance.Change(made.records, (other,), (), ())
     trained = np.array([r.split == "train" for r in made.records], bool)
     others = {*_others(listing), *(r.subject for r, _ in made.left_out)}
     dropped = trained & (_said(made.records, data, others) == offers.DROP)
@@ -159,7 +177,7 @@ def dropped_since(run, home) -> list[str]:
 
 def _contents(made):
     return [
-        (r.centre, r.label, r.split, of.digest)
+        (r.centre, r.label, made.classes[r.label], r.split, of.digest)
         for r, of in zip(made.records, made.sources, strict=True)
     ]
 
@@ -196,7 +214,7 @@ def write(workdir, begun: Begun, cohort, failures) -> None:
     left_out = tuple(_left_out(begun.scans, failures))
     if begun.made is not None:
         left_out = begun.made.left_out
-    made = provenance.Made(cohort.records, sources, words, left_out)
+    made = provenance.Made(cohort.records, sources, words, left_out, begun.classes)
     provenance.write(pathlib.Path(workdir) / MANIFEST, made, begun.problems)
 
 

@@ -26,7 +26,7 @@ def scans(folder, rows, entities=None, *, label=None):
             'ses-'.
         entities: which files are meant, such as {'space': 'MNI152NLin2009cAsym', 'run': '1'};
             'none' asks for files without the entity, '' for any.
-        label: (column, function from a cell's text to 0 or 1) of the diagnosis, which a
+        label: (column, function from a cell's text to its class) of the diagnosis, which a
             participant's own sessions.tsv may contradict; None where none is needed.
     """
     found, problems = [], []

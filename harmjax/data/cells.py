@@ -1,16 +1,12 @@
 """The cells of one row of a manifest: text to values, or the defect in words."""
 
-import ast
 import math
-import operator
 import os
 import re
 from typing import NamedTuple
 
 from harmjax.data import records
 
-CONTROL = frozenset({"0", "hc", "nc", "cn", "control", "controls", "healthy", "healthy control"})
-DISEASE = frozenset({"1", "pd", "patient", "patients", "case", "disease", "parkinson"})
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("verification", "val", "valid", "validation", "dev"), "verification"),
@@ -22,11 +18,6 @@ UNKNOWN = frozenset({"", "n/a", "na", "nan", "?", "none", "null", "<na>", "#n/a"
 NO_NAME = re.compile(r"#[A-Z0/]+[!?]|\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
-THRESHOLD = re.compile(r"\s*([<>]=?|[≥≤])\s*(-?(?:\d+(?:[.,]\d+)?|[.,]\d+))\s*", re.ASCII)
-COMPARISONS = {
-    **{">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le},
-    **{"≥": operator.ge, "≤": operator.le},
-}
 
 
 class Defect(Exception):
@@ -40,74 +31,6 @@ class Row(NamedTuple):
     unread: tuple[tuple[str, str], ...]  # (place, cell) of what nobody needs and was not understood
 
 
-def meaning(positive, negative):
-    """Returns a function from the text of a label cell to 0 or 1, raising Defect for others.
-
-    Args:
-        positive: word or words for disease, also as text such as "('AD', 'MCI')", a threshold such
-            as '>0', or None for `DISEASE`.
-        negative: the same for controls; None for `CONTROL`, or for whatever is not disease where
-            `positive` is a threshold.
-
-    Raises:
-        records.ManifestError: where one word means both, or what begins as a threshold is none.
-
-    >>> meaning(">0", None)("3"), meaning(None, None)("Control")
-    (1, 0)
-    """
-    above, below = _threshold("positive", positive), _threshold("negative", negative)
-    if above and negative is None:
-        return lambda cell: int(above(number("label", cell, "a number to compare")))
-    disease = DISEASE if positive is None else _words(positive)
-    control = CONTROL if negative is None else _words(negative)
-    if disease & control:
-        raise records.ManifestError(
-            f"data.columns: {sorted(disease & control)} means both disease and control; set "
-            "data.columns.positive and .negative to different words"
-        )
-
-    def known(cell):
-        word, value = _word(cell), _float(cell)
-        is_disease = above(value) if above else word in disease
-        is_control = below(value) if below else word in control
-        if is_disease != is_control:
-            return int(is_disease)
-        what = "is both disease and control" if is_disease else "is no known group"
-        raise Defect(
-            "label", f"{cell!r} {what}: set data.columns.positive and .negative to your words"
-        )
-
-    return known
-
-
-def _threshold(setting, value):
-    """Returns a function from a number to whether it is meant, or None for words."""
-    found = THRESHOLD.fullmatch(str(value))
-    if found:
-        compare, limit = COMPARISONS[found[1]], _float(found[2])
-        return lambda number: compare(number, limit)
-    if re.match(r"\s*[<>=!≥≤≠]", str(value)):
-        raise records.ManifestError(
-            f"data.columns.{setting}: {value!r} is no threshold; write it such as '>0' or '<=0.5'"
-        )
-    return None
-
-
-def _words(value):
-    if isinstance(value, str) and re.fullmatch(r"\s*[(\[].*[)\]]\s*", value):
-        try:
-            value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            value = [word.strip(" '\"") for word in value.strip(" ()[]").split(",")]
-    several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    return frozenset(map(_word, several))
-
-
-def _word(value):
-    """A label as it is compared: NFC, without case, '1.0' and '1,0' like '1'."""
-    return re.sub(r"[.,]0+$", "", records.tidy(str(value)).casefold())
-
-
 def record(line, row, columns, meaning, labelled=True):
     """Returns the `Row` of one line of a manifest.
 
@@ -115,7 +38,7 @@ def record(line, row, columns, meaning, labelled=True):
         line: line in the manifest.
         row: {column: text}; subject, and if `labelled` centre and label, are needed.
         columns: {column: its name in the header}, for the record's provenance.
-        meaning: from the label's text to 0 or 1.
+        meaning: from the label's text to its class, 0 to K - 1, see `classes.meaning`.
         labelled: whether a centre and a label are needed; '' and -1 stand for none.
 
     Raises:
@@ -168,7 +91,7 @@ def _age(cell):
     """Returns years, NaN for an empty cell, or None where the cell is no age."""
     if cell.casefold() in UNKNOWN:
         return math.nan
-    years = _float(cell.rstrip("+"))
+    years = as_number(cell.rstrip("+"))
     return years if 0 <= years <= 130 else None
 
 
@@ -191,13 +114,13 @@ def _name(place, cell):
 
 def number(place, cell, expected):
     """Returns the finite number a cell holds, with a point or a comma; raises Defect otherwise."""
-    value = _float(cell)
+    value = as_number(cell)
     if not math.isfinite(value):
         raise Defect(place, f"{cell!r} is not a number: expected {expected}")
     return value
 
 
-def _float(cell):
+def as_number(cell):
     """Returns a number as tables write it, with a decimal point or comma; NaN for anything else."""
     text = cell.strip()
     return float(text.replace(",", ".")) if NUMBER.fullmatch(text) else math.nan

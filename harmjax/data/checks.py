@@ -1,13 +1,14 @@
 """What is wrong with a cohort, found before training and shown in one table."""
 
 import collections
+import itertools
 from typing import NamedTuple
 
 from harmjax.data import records
 
 # With the published threshold of 0.02 per scan, one error among fewer already exceeds it.
 FEWEST_VERIFICATION = 50
-CLASSES = ("controls", "patients")
+SEVERAL = {records.CLASSES: ("controls", "patients")}
 ManifestError = records.ManifestError
 
 
@@ -25,6 +26,7 @@ def check(
     *,
     notices=(),
     listed=(),
+    classes=records.CLASSES,
     strict=False,
     fewest=FEWEST_VERIFICATION,
     heading="",
@@ -37,6 +39,7 @@ def check(
         notices: problems of scans that are used all the same, see `ingest.Cohort`.
         listed: records as the manifest lists them; a centre whose scans were all left out is
             noticed only with them.
+        classes: names in order.
         strict: whether any problem refuses the cohort as a whole.
         fewest: verification scans per class below which a warning is due.
         heading: how the manifest was read, in words.
@@ -51,19 +54,21 @@ def check(
     """
     counts = collections.Counter((r.split, r.label) for r in scans)
     problems = (*problems, *_centres(scans, listed))
-    warnings = tuple(_warnings(counts, fewest))
-    parts = [heading, summary(scans)] if heading else [summary(scans)]
+    warnings = tuple(_warnings(counts, fewest, classes))
+    parts = [heading] if heading else []
+    parts.append(summary(scans, classes))
     if problems:
         parts.append(f"{len(problems)} left out:\n{table(problems)}")
     if notices:
         parts.append(f"{len(notices)} used, but look at them:\n{table(notices)}")
-    missing = [CLASSES[label] for label in (0, 1) if not counts["train", label]]
+    called = _several(classes)
+    missing = [name for label, name in enumerate(called) if not counts["train", label]]
     parts += [f"warning: {text}" for text in warnings] if not missing else []
     text = "\n\n".join(parts)
     if missing:
         raise ManifestError(
             f"{text}\n\nno training scan of {' or '.join(missing)} is left: repair the scans "
-            "above, or correct data.columns.positive and .negative, data.fractions or Split"
+            f"above, or correct {_setting(classes)}, data.fractions or Split"
         )
     if strict and problems:
         raise ManifestError(
@@ -85,7 +90,7 @@ def table(problems):
     return _aligned(rows)
 
 
-def summary(scans):
+def summary(scans, classes=records.CLASSES):
     """Returns the number of scans by split and class as aligned text.
 
     >>> print(summary([records.Record(2, "a", "", "A", 1, "train")]))
@@ -94,16 +99,16 @@ def summary(scans):
     verification  0         0         0
     test          0         0         0
     """
-    rows = [("split", *CLASSES, "centres")]
+    rows = [("split", *_several(classes), "centres")]
     for split in records.SPLITS:
         chosen = [r for r in scans if r.split == split]
-        patients = sum(r.label for r in chosen)
-        num_centres = len({r.centre for r in chosen})
-        rows.append((split, str(len(chosen) - patients), str(patients), str(num_centres)))
+        counts = collections.Counter(r.label for r in chosen)
+        numbers = (*(counts[k] for k in range(len(classes))), len({r.centre for r in chosen}))
+        rows.append((split, *map(str, numbers)))
     return _aligned(rows)
 
 
-def by_centre(scans):
+def by_centre(scans, classes=records.CLASSES):
     """Returns the number of scans of every centre by split and class as aligned text.
 
     >>> print(by_centre([records.Record(2, "a", "", "A", 1, "train")]))
@@ -115,10 +120,21 @@ def by_centre(scans):
     rows = [("centre", *records.SPLITS)]
     for centre in sorted({r.centre for r in scans}):
         cells = [
-            [str(counts[centre, split, label]) for label in (0, 1)] for split in records.SPLITS
+            [str(counts[centre, split, label]) for label in range(len(classes))]
+            for split in records.SPLITS
         ]
         rows.append((centre, *map(" + ".join, cells)))
-    return f"{_aligned(rows)}\n{CLASSES[0]} + {CLASSES[1]}"
+    return f"{_aligned(rows)}\n{' + '.join(_several(classes))}"
+
+
+def _several(classes):
+    """What the scans of every class are called."""
+    return SEVERAL.get(tuple(classes), tuple(classes))
+
+
+def _setting(classes):
+    """Where a person says which words mean which class."""
+    return "data.columns.positive and .negative" if len(classes) == 2 else "data.words"
 
 
 def _aligned(rows):
@@ -136,16 +152,18 @@ def _centres(scans, listed):
         yield records.Problem(0, "", f"centre {centre}", what)
 
 
-def _warnings(counts, fewest):
-    for label, errors in enumerate(("false positives", "false negatives")):
+def _warnings(counts, fewest, classes):
+    called = _several(classes)
+    kinds = ("false positives", "false negatives") if len(classes) == 2 else ()
+    for label, errors in itertools.zip_longest(range(len(classes)), kinds, fillvalue="its errors"):
         number = counts["verification", label]
         if not number:
-            yield f"verification has no {CLASSES[label]}: {errors} cannot be seen"
+            yield f"verification has no {called[label]}: {errors} cannot be seen"
         elif number < fewest:
             yield (
-                f"verification has {number} {CLASSES[label]}, fewer than {fewest}: a single error "
+                f"verification has {number} {called[label]}, fewer than {fewest}: a single error "
                 "exceeds the published threshold, so a good scan is easily called harmful"
             )
-    for label in (0, 1):
+    for label, name in enumerate(called):
         if not counts["test", label]:
-            yield f"test has no {CLASSES[label]}: AUROC is undefined there"
+            yield f"test has no {name}: AUROC is undefined there"

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from harmjax.data import bids, cells, records, sheet
+from harmjax.data import bids, cells, classes, records, sheet
 
 # Words looked for in the header, upper and lower case alike; two that fit are an error.
 CSV_COLUMNS = {
@@ -35,7 +35,6 @@ EXACT = {
 OPTIONAL = ("session", "sex", "age", "split", "left_out")
 UNASKED = ("label", "sex", "age", "split")  # of scans to be diagnosed
 NO_COLUMN = "none"  # what a setting says of a column that shall not be read
-CLASSES = ("control", "patient")
 
 
 class Listing(NamedTuple):
@@ -46,7 +45,17 @@ class Listing(NamedTuple):
     notices: tuple[str, ...]  # how it was read: columns, labels, and what a person should know
 
 
-def read(path, *, columns=None, features=(), labelled=True, entities=None):
+def read(
+    path,
+    *,
+    columns=None,
+    features=(),
+    labelled=True,
+    entities=None,
+    named=(),
+    words=(),
+    without=(),
+):
     """Returns the `Listing` of a manifest.
 
     Nothing ambiguous is resolved by order: rows that contradict each other are all left out.
@@ -55,16 +64,20 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
         path: a CSV or TSV file in UTF-8. Relative scan paths start from its folder.
         columns: header words that differ from the layout's, such as {'centre': 'Hospital'}, for
             subject, session, centre, label, path, sex, age and split, 'none' for a column that
-            shall not be read; also what the label column's values mean: 'positive' and
-            'negative', each a word or several, or a threshold such as '>0'.
+            shall not be read; also what the label column's values mean where there are two
+            classes: 'positive' and 'negative', see `classes.meaning`.
         features: feature columns of tabular data, in order; then no path is needed.
         labelled: whether centre and label are needed; without them, for scans to be diagnosed,
             centre is '' where the manifest has none or several, and nothing else is asked for.
         entities: of BIDS file names, see `bids.scans`.
+        named: names of the classes, see `classes.names`.
+        words: what the label column's values mean, see `classes.meaning`.
+        without: centres whose rows are left out, however sound they are.
 
     Raises:
         records.ManifestError: naming the file and the remedy, where it cannot be read at all: no
-            such file, not UTF-8, no rows, a needed column missing, or two that could be meant.
+            such file, not UTF-8, no rows, a needed column missing, or two that could be meant;
+            or classes and words that do not fit together, or an unknown centre in `without`.
 
     >>> import tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "m.csv"
@@ -78,35 +91,37 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
         raise records.ManifestError(f"{records.shown(path)}: a name that is not UTF-8; rename it")
     header, rows = sheet.read(path)
     columns = dict(columns or {})
-    meaning = cells.meaning(columns.pop("positive", None), columns.pop("negative", None))
+    pair = columns.pop("positive", None), columns.pop("negative", None)
+    meaning = classes.meaning(named, words, *pair)
     is_bids = _is_bids(path, header, columns, features)
     place = _places(path, header, columns, tuple(features), is_bids, labelled)
     feature_places = [_place(path, header, name, "feature") for name in features]
     commas = cells.has_decimal_commas((row for _, row in rows), feature_places)
     chosen = {name: header[at] for name, at in place.items()}
-    found, problems, unread = [], [], []
+    found, problems, unread, centres = [], [], [], {}
     for line, row in rows:
-        named = {name: row[at].strip() for name, at in place.items() if at < len(row)}
+        cell = {name: row[at].strip() for name, at in place.items() if at < len(row)}
+        centres[line] = records.tidy(cell.get("centre", ""))
         try:
             if len(row) != len(header):
                 what = (
                     f"{len(row)} cells under {len(header)} column names: add or remove separators"
                 )
                 raise cells.Defect("row", what)
-            one = cells.record(line, named, chosen, meaning, labelled)
+            one = cells.record(line, cell, chosen, meaning, labelled)
             record = one.record
             if features:
                 values = cells.features(row, features, feature_places, commas)
                 record = record._replace(features=values)
             elif not is_bids:
-                record = record._replace(path=cells.location(path.parent, named["path"]))
+                record = record._replace(path=cells.location(path.parent, cell["path"]))
             elif {"/", os.sep} & set(record.subject):
                 raise cells.Defect("subject", f"{record.subject!r} holds a slash: rename it")
             # A manifest's centres number their own people; the ids of a BIDS table are global.
             found.append(record if is_bids else record._replace(scope=record.centre))
-            unread += [(line, *cell) for cell in one.unread]
+            unread += [(line, *what) for what in one.unread]
         except cells.Defect as defect:
-            problems.append(records.Problem(line, named.get("subject", ""), *defect.args))
+            problems.append(records.Problem(line, cell.get("subject", ""), *defect.args))
     if is_bids and not features:
         label = (chosen.get("label"), meaning) if labelled else None
         found, unclear = bids.scans(path.parent, found, entities, label=label)
@@ -114,8 +129,34 @@ def read(path, *, columns=None, features=(), labelled=True, entities=None):
         at = place["subject"]
         problems += bids.unlisted(path.parent, {row[at] for _, row in rows if at < len(row)})
     found, contradicted = _unique(found)
-    notices = [*_chosen(chosen, found, labelled), *_unread(unread), *_names(found)]
-    return Listing(tuple(found), tuple(sorted(problems + contradicted)), tuple(notices))
+    # Last, so that a row contradicts another one whether or not its centre is left out.
+    out = _left_out(path, centres, without)
+    found = [r for r in found if r.row not in out]
+    problems = [p for p in sorted(problems + contradicted) if p.row not in out]
+    unread = [one for one in unread if one[0] not in out]
+    notices = [*_chosen(chosen, found, classes.names(named) if labelled else ())]
+    notices += [*_without(centres, out), *_unread(unread), *_names(found)]
+    return Listing(tuple(found), tuple(problems), tuple(notices))
+
+
+def _left_out(path, centres, without):
+    """Returns the lines of the centres that a person leaves out; `centres` is {line: name}."""
+    known = set(centres.values())
+    for name in map(records.tidy, without):
+        if name not in known:
+            hint = records.suggestion(name, known)
+            raise records.ManifestError(
+                f"data.without: no centre {name!r} in {path}{hint}; known are "
+                f"{records.listed(sorted(known), 12)}"
+            )
+    return {line for line, name in centres.items() if name in set(map(records.tidy, without))}
+
+
+def _without(centres, out):
+    counts = collections.Counter(centres[line] for line in out)
+    if counts:
+        told = records.listed((f"{name!r} ({n} rows)" for name, n in sorted(counts.items())), 12)
+        yield f"data.without leaves out {told}"
 
 
 def _is_bids(path, header, columns, features):
@@ -233,13 +274,13 @@ def _same(one, other):
     return said(one) == said(other)
 
 
-def _chosen(chosen, found, labelled):
+def _chosen(chosen, found, named):
     """How columns and labels were read, in words."""
     columns = [f"{name} = {word!r}" for name, word in chosen.items() if name != "left_out"]
     yield f"columns: {', '.join(columns)}"
     counts = collections.Counter((r.label_from.partition("=")[2], r.label) for r in found)
-    if labelled and counts:
-        read = [f"{word!r} {CLASSES[label]} ({n})" for (word, label), n in sorted(counts.items())]
+    if named and counts:
+        read = [f"{word!r} {named[label]} ({n})" for (word, label), n in sorted(counts.items())]
         yield f"labels: {records.listed(read, 12)}"
 
 

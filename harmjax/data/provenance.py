@@ -21,6 +21,7 @@ WRITTEN = (
     *("row", "scope", "centre_from", "label_from", "word", "size", "modified", "digest"),
     "features",
 )
+CLASS = "class"  # one more column where the classes have names of their own
 WORDS = {1: "keep", 0: "", -1: "drop"}
 
 
@@ -39,6 +40,7 @@ class Made(NamedTuple):
     sources: tuple[Source, ...]  # of the same
     words: tuple[int, ...]  # of the same: a person's word, see `people.verdicts`
     left_out: tuple[tuple[records.Record, str], ...]  # and why; label -1 where it is not known
+    classes: tuple[str, ...] = records.CLASSES  # their names in order
 
 
 class Change(NamedTuple):
@@ -82,16 +84,22 @@ def write(path, made: Made, problems=()):
     path = pathlib.Path(path)
     content = io.StringIO()
     rows = csv.writer(content, lineterminator="\n")
-    rows.writerow(WRITTEN)
+    is_named = made.classes != records.CLASSES
+    rows.writerow((*WRITTEN, *([CLASS] if is_named else ())))
+
+    def add(r, of, word, why):
+        named = [made.classes[r.label] if r.label >= 0 else ""] if is_named else ()
+        rows.writerow((*_cells(r, of, word, why), *named))
+
     for r, of, word in zip(made.records, made.sources, made.words, strict=True):
-        rows.writerow(_cells(r, of, WORDS[word], ""))
+        add(r, of, WORDS[word], "")
     for r, why in made.left_out:
-        rows.writerow(_cells(r, Source(), "", why))
+        add(r, Source(), "", why)
     told = {(r.row, r.subject) for r, _ in made.left_out}
     for p in problems:
         if p.subject and (p.row, p.subject) not in told:
             unknown = records.Record(p.row, p.subject, "", "", -1)
-            rows.writerow(_cells(unknown, Source(), "", f"{p.place}: {p.what}"))
+            add(unknown, Source(), "", f"{p.place}: {p.what}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with workdirs.replacing(path) as file:
         file.write(content.getvalue().encode())
@@ -117,12 +125,12 @@ def read(path) -> Made | None:
     if not path.exists():
         return None
     header, rows = sheet.read(path)
-    if tuple(header) != WRITTEN:
+    if tuple(header) not in (WRITTEN, (*WRITTEN, CLASS)):
         raise records.ManifestError(
             f"{path}: written by another version of harmjax, which did not record what was read; "
             "train anew in another --workdir"
         )
-    used, left = [], []
+    used, left, classes = [], [], {}
     for line, row in rows:
         try:
             cell = dict(zip(header, row, strict=True))
@@ -130,20 +138,27 @@ def read(path) -> Made | None:
                 left.append((_record(cell), cell["left_out"]))
             else:
                 used.append(_used(cell))
+                label = used[-1][0].label
+                if classes.setdefault(label, cell.get(CLASS, "")) != cell.get(CLASS, ""):
+                    raise ValueError(f"label {label} is {cell[CLASS]!r} and {classes[label]!r}")
         except (ValueError, KeyError) as error:
             raise records.ManifestError(
                 f"{path}: row {line}: edited since the run wrote it, or damaged ({error}): restore "
                 "it as it was, or train anew in another --workdir"
             ) from None
     made, sources, words = zip(*used, strict=True) if used else ((), (), ())
-    return Made(made, sources, words, tuple(left))
+    if CLASS not in header:
+        return Made(made, sources, words, tuple(left))
+    return Made(made, sources, words, tuple(left), tuple(classes[k] for k in sorted(classes)))
 
 
 def _used(cell):
     """(record, source, word) of a row that is used."""
     words = {word: number for number, word in WORDS.items()}
-    for name, known in (("label", ("0", "1")), ("split", records.SPLITS), ("word", words)):
-        if cell[name] not in known:
+    is_label = cell["label"].isdecimal() if CLASS in cell else cell["label"] in ("0", "1")
+    known = {"label": is_label, "split": cell["split"] in records.SPLITS}
+    for name, is_known in (known | {"word": cell["word"] in words}).items():
+        if not is_known:
             raise ValueError(f"{name} is {cell[name]!r}")
     source = Source(cell["digest"], *(int(cell[name] or -1) for name in ("size", "modified")))
     return _record(cell), source, words[cell["word"]]

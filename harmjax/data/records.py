@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 SPLITS = ("train", "verification", "test")
+CLASSES = ("control", "patient")  # where a config names none
 
 
 class Record(NamedTuple):
@@ -19,7 +20,7 @@ class Record(NamedTuple):
     subject: str
     session: str  # '' where the manifest has none
     centre: str
-    label: int  # 1 = disease, 0 = control
+    label: int  # class, 0 to K - 1 (of two, 1 = disease); -1 where it is not known
     split: str = ""  # one of SPLITS, '' until assigned
     path: str = ""  # absolute, '' for tabular data
     sex: str = ""  # M, F, another word of the manifest, or '' if unknown

@@ -6,8 +6,9 @@ function of one sample, made for jit and vmap:
     (key, scan, label, donor) -> (scan, label)
 
 `key` is a typed key. `scan` is float32: a volume [X, Y, Z] or a stack of axial slices [X, Y, C],
-raw 0..255 and finite; or a row of features [F], NaN where missing. `label` is int32. `donor` is the
-scan of another subject, of the other class. Shapes and dtypes stay as they were, images in 0..255
+raw 0..255 and finite; or a row of features [F], NaN where missing. `label` is int32, 0 to K - 1;
+a factory that needs to know K takes it as `classes`. `donor` is the
+scan of another subject, of another class. Shapes and dtypes stay as they were, images in 0..255
 and finite.
 
 By default every image harm acts in the axial plane (axes 0 and 1: left-right, back-front), or alike

@@ -14,7 +14,7 @@ class Plan(NamedTuple):
     """Which samples are to be damaged, before any image is touched."""
 
     turn: np.ndarray  # [N] int32, position of the harm in the list of harms, -1 = left alone
-    donor: np.ndarray  # [N] int32, a sample of the other class
+    donor: np.ndarray  # [N] int32, a sample of another class
 
 
 def typed_key(seed):
@@ -81,7 +81,7 @@ def draw(
     Centres or samples that would leave a class without a clean sample are passed over.
 
     Args:
-      label: [N] 0 or 1, of the training samples.
+      label: [N] int, 0 to K - 1, of the training samples.
       centre: [N] int, index into `centre_names`.
       scenario: 'none'; 'centres', every sample of `count` centres, or of exactly the named ones;
         'singles', `count` samples in otherwise good centres, one per centre before any gets a
@@ -119,10 +119,11 @@ def draw(
             f"scenario {scenario!r}: {num_harms} harms, count {count}; give at least one of each, "
             "or choose scenario 'none'"
         )
-    if len(np.unique(label)) < 2:
+    present = np.unique(label)
+    if len(present) < 2:
         raise ValueError(
             f"scenario {scenario!r}: the {len(label)} training samples hold a single class; "
-            "donors and clean samples are needed of both"
+            "donors and clean samples are needed of two or more"
         )
     which_key, donor_key = jax.random.split(typed_key(seed))
     named = _centre_ids(centres, centre_names, np.unique(centre).tolist())
@@ -134,16 +135,16 @@ def draw(
             break
         clean = turn < 0
         clean[unit] = False
-        if len(np.unique(label[clean])) == 2:
+        if len(np.unique(label[clean])) == len(present):
             turn[unit] = chosen % num_harms
             chosen += 1
     if chosen < wanted:
         raise ValueError(
             f"scenario {scenario!r}: {wanted} wanted, {chosen} available with "
-            f"min_scans={min_scans}, max_fraction={max_fraction} and both classes among the clean "
+            f"min_scans={min_scans}, max_fraction={max_fraction} and every class among the clean "
             "samples; lower the count, relax these limits or name other centres"
         )
-    others = [np.flatnonzero(label != own) for own in (0, 1)]
+    others = [np.flatnonzero(label != own) for own in range(present[-1] + 1)]
     u = _generator(donor_key).random(len(label))
     donor = [others[own][int(x * len(others[own]))] for own, x in zip(label, u, strict=True)]
     return Plan(turn, np.asarray(donor, np.int32))

@@ -1,5 +1,6 @@
 """Planting harms into a cohort."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -11,15 +12,22 @@ from harmjax.harms import plan
 SLOTS = 8
 
 
-def resolve(harm: str | Sequence[str] | Mapping[str, harms.Harm], kind: str) -> dict:
+def resolve(
+    harm: str | Sequence[str] | Mapping[str, harms.Harm],
+    kind: str,
+    classes: int = 2,
+    settings: Mapping[str, Mapping] | None = None,
+) -> dict:
     """Returns {name: harm function}, harms given by name with their default strength.
 
     Args:
       harm: a name, several names, or {name: harm function} where other strengths are wanted.
       kind: 'image' or 'tabular', the data at hand.
+      classes: K, for harms that take it.
+      settings: {name: hyperparameters} of harms given by name, where they are not the defaults.
 
     Raises:
-      ValueError: for an unknown harm or one for other data.
+      ValueError: for an unknown harm, one for other data, or settings that it does not take.
 
     >>> list(resolve(("inversion", "label_flip"), "image"))
     ['inversion', 'label_flip']
@@ -32,7 +40,22 @@ def resolve(harm: str | Sequence[str] | Mapping[str, harms.Harm], kind: str) -> 
                 f"harm {name!r} is for {harms.kind_of(name)} data and the samples are {kind}; "
                 f"choose from {', '.join(harms.names(kind))}"
             )
-    return dict(given) if isinstance(given, Mapping) else {n: harms.get(n)() for n in given}
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {name: _built(name, classes, (settings or {}).get(name, {})) for name in given}
+
+
+def _built(name, classes, settings):
+    factory = harms.get(name)
+    taken = inspect.signature(factory).parameters
+    offered = {"classes": classes} if "classes" in taken else {}
+    unknown = settings.keys() - (taken.keys() - offered.keys())
+    if unknown:
+        raise ValueError(
+            f"scenario.{name}: {', '.join(sorted(unknown))} is no setting of this harm; known are "
+            f"{', '.join(taken.keys() - offered.keys()) or 'none'}"
+        )
+    return factory(**offered, **settings)
 
 
 def _store(scan, dtype):
@@ -57,6 +80,8 @@ def plant(
     harm: str | Sequence[str] | Mapping[str, harms.Harm],
     *,
     seed,
+    classes: int = 2,
+    settings: Mapping[str, Mapping] | None = None,
     **choice,
 ) -> tuple[types.Samples, np.ndarray, list[str]]:
     """Returns the samples with harms planted, `corrupted` bool [N], and the kind of each (or '').
@@ -70,6 +95,8 @@ def plant(
       scenario: 'none', 'centres' or 'singles', see `plan.draw`.
       harm: a name, several names (dealt round robin), or {name: harm function}.
       seed: int or typed key.
+      classes: K, of the labels.
+      settings: hyperparameters of harms given by name, see `resolve`.
       **choice: `count`, `centres`, `centre_names`, `min_scans`, `max_fraction` of `plan.draw`.
 
     Raises:
@@ -86,7 +113,7 @@ def plant(
         harm = {}
     image, label = np.array(samples.image), np.array(samples.label)
     is_table = image.ndim == 2
-    given = resolve(harm, "tabular" if is_table else "image")
+    given = resolve(harm, "tabular" if is_table else "image", classes, settings)
     choice_key, harm_key = jax.random.split(plan.typed_key(seed))
     chosen = plan.draw(label, samples.centre, scenario, len(given), seed=choice_key, **choice)
     corrupted = chosen.turn >= 0

@@ -8,7 +8,7 @@ KIND = "any"
 def wrong_patient() -> harms.Harm:
     """Returns a harm that files the donor's scan under this subject's label.
 
-    The donor is of the other class: a mix-up within a class would change nothing a classifier sees.
+    The donor is of another class: a mix-up within a class would change nothing a classifier sees.
 
     >>> import jax, jax.numpy as jnp
     >>> scan, label = wrong_patient()(jax.random.key(0), jnp.zeros(2), 1, jnp.ones(2))
