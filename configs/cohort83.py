@@ -21,4 +21,5 @@ def get_config(arg=""):
     cohort.min_verification = 0  # fewest scans per class, over all centres
     cohort.min_test = 0
     cohort.age_gap = 0.0  # years by which patients are older
+    cohort.diseases = 1  # 1 | 2; two make three classes
     return config

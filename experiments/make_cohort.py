@@ -8,6 +8,7 @@ The dataset is the workdir itself: sub-*/anat/*_T1w.nii.gz, participants.tsv and
 manifest.csv. Running again on the same workdir makes what is still missing.
 """
 
+import collections
 import time
 
 from experiments import command
@@ -17,7 +18,7 @@ def main(config, workdir):
     # Imported late: --help answers without waiting for JAX.
     import tqdm
 
-    from harmjax.cohort import dataset
+    from harmjax.cohort import dataset, plan
 
     start = time.perf_counter()
     with tqdm.tqdm(unit="scan", desc="cohort") as bar:
@@ -31,20 +32,23 @@ def main(config, workdir):
         except (ValueError, OSError):
             bar.leave = False
             raise
-    print(summary(rows, made, time.perf_counter() - start))
+    classes = plan.CLASSES[config.cohort.diseases]
+    print(summary(rows, made, time.perf_counter() - start, classes))
     print(f"manifest: {workdir}/manifest.csv")
 
 
-def summary(rows, made, seconds):
+def summary(rows, made, seconds, classes):
     """Returns a table of scans per split and class, and how fast they were made."""
-    lines = [f"{'split':<14}{'controls':>9}{'patients':>9}{'scans':>7}{'centres':>9}"]
+    called = ("controls", "patients") if len(classes) == 2 else classes
+    widths = [max(9, len(name) + 2) for name in called]
+    heads = "".join(f"{name:>{width}}" for name, width in zip(called, widths, strict=True))
+    lines = [f"{'split':<14}{heads}{'scans':>7}{'centres':>9}"]
     for split in (*dict.fromkeys(row.split for row in rows), "all"):
         chosen = [row for row in rows if split in (row.split, "all")]
-        patients = sum(row.label for row in chosen)
+        counts = collections.Counter(row.label for row in chosen)
+        cells = "".join(f"{counts[label]:>{width}}" for label, width in enumerate(widths))
         centres = len({row.centre for row in chosen})
-        lines.append(
-            f"{split:<14}{len(chosen) - patients:>9}{patients:>9}{len(chosen):>7}{centres:>9}"
-        )
+        lines.append(f"{split:<14}{cells}{len(chosen):>7}{centres:>9}")
     rate = f"{made / seconds:.0f} scans/s" if made else "all were there"
     return "\n".join([*lines, f"{made} scans made in {seconds:.1f} s ({rate})"])
 

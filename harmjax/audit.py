@@ -50,10 +50,12 @@ def audit(
     Args:
         images: [N, X, Y, Z], [N, X, Y, C], [N, X, Y] or [N, F]; intensities 0..255 are what the
             defaults are made for, features should be standardised.
-        labels: [N] 0 or 1, as whole numbers, floats or bools.
+        labels: [N] 0 or 1, as whole numbers, floats or bools; of more classes, whole numbers from 0
+            without a gap; or texts, which are classes in sorted order.
         centres: [N] str or int, who holds each sample; no gaps.
         classifier: A Flax linen module (see `models.module`) or a `types.Classifier`; by default
-            the SFCN for volumes, a CNN for slices, an MLP for features.
+            the SFCN for volumes, a CNN for slices, an MLP for features. It gives a logit for every
+            class; of two classes one will do.
         verification: [N] bool, samples known to be good, which the others are measured against and
             which are not audited; by default 30% of every centre, stratified, taken on trust.
         names: [N] str or int, each another one; by default the positions.
@@ -83,8 +85,10 @@ def audit(
         (84, 'kept')
     """
     images = audit_arguments.images(images)
-    classifier = audit_arguments.classifier(classifier, images[:1])
+    labels, classes = audit_arguments.labels(labels, len(images))
+    classifier = audit_arguments.classifier(classifier, images[:1], len(classes) or 2)
     config = defaults.get_config()
+    config.data.classes = classes
     config.seed = audit_arguments.whole("seed", seed, 0, audit_arguments.LARGEST_SEED)
     config.report = False
     config.model.name = _default_model(images.shape)
@@ -103,7 +107,7 @@ def audit(
     config.policy.name = "screen"
     config.policy.screen.alpha = audit_arguments.between("alpha", alpha, 0, 1)
     config.policy.screen.families = audit_arguments.families(families)
-    study = _study(images, labels, centres, verification, names, config.seed)
+    study = _study(images, labels, classes, centres, verification, names, config.seed)
     workdir = audit_arguments.folder(workdir)
     with tempfile.TemporaryDirectory() as spare:
         folder = workdir or pathlib.Path(spare)
@@ -151,13 +155,12 @@ def _record(folder, config, study, classifier: str) -> None:
     logbook.write_json(folder / "config.json", content)
 
 
-def _study(images, labels, centres, verification, names, seed) -> preparation.Study:
+def _study(images, labels, classes, centres, verification, names, seed) -> preparation.Study:
     """The arrays as a study; the verification samples also stand in for a test split.
 
     Raises:
         ValueError: Arrays whose shapes or values do not fit.
     """
-    labels = audit_arguments.labels(labels, len(images))
     centres = audit_arguments.texts("centres", centres, len(images))
     names = audit_arguments.names(names, len(images))
     found = [
@@ -167,14 +170,14 @@ def _study(images, labels, centres, verification, names, seed) -> preparation.St
     if verification is None:
         drawn = splits.assign(found, SHARES, seed=seed)
         verification = np.array([r.split == "verification" for r in drawn])
-    verification = audit_arguments.verification(verification, labels)
+    verification = audit_arguments.verification(verification, labels, classes)
     known, place = np.unique(centres, return_inverse=True)
 
     def samples(chosen):
         identity = [records.identity(r) for r, used in zip(found, chosen, strict=True) if used]
         return types.Samples(
             image=images[chosen],
-            label=labels[chosen].astype(np.int32),
+            label=labels[chosen],
             centre=place[chosen].astype(np.int32),
             identity=np.array(identity, np.uint32),
         )
@@ -194,4 +197,5 @@ def _study(images, labels, centres, verification, names, seed) -> preparation.St
         kind=("",) * len(nobody),
         word=nobody.astype(np.int8),
         text="",
+        classes=classes or records.CLASSES,
     )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import scorers, types
+from harmjax.data import classes, records
 from harmjax.models import module
 
 GAPS = ("", "nan", "none", "nat", "<na>")  # what a missing name reads as text
@@ -47,19 +48,61 @@ def images(given) -> np.ndarray:
     return array
 
 
-def labels(given, number: int) -> np.ndarray:
-    """[N] int32 of 0 and 1, both of which occur."""
-    array = _one_each("labels", given, number)
-    right = [_is_number(value) and value in (0, 1) for value in array.tolist()]
+def labels(given, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """([N] int32 from 0, names of the classes in order), two or more samples of every class.
+
+    Texts are classes in sorted order, whole numbers are classes as they are; 0 and 1 have no names.
+    """
+    values = _one_each("labels", given, number).tolist()
+    are_texts = any(isinstance(value, str) for value in values)
+    place, names = _classes(values) if are_texts else _numbers(values)
+    counts = np.bincount(place)
+    if np.count_nonzero(counts) < 2:
+        raise ValueError(f"labels: values {_shown(values[:1])} only; samples of both are needed")
+    if 0 in counts:
+        gap = counts.tolist().index(0)
+        at = int(np.argmax(place > gap))
+        raise ValueError(
+            f"labels: {_shown(values[at])} at position {at}, and {gap} nowhere; number the classes "
+            "from 0 without a gap, or give texts"
+        )
+    if 1 in counts:
+        at = place.tolist().index(counts.tolist().index(1))
+        raise ValueError(
+            f"labels: {_shown(values[at])} at position {at} and nowhere else; two samples of every "
+            "class are needed, one to train on and one to verify with"
+        )
+    return place, names
+
+
+def _classes(values) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Of each text its place among all in sorted order, and these."""
+    read = [_text(value) if isinstance(value, str) else None for value in values]
+    if None in read:
+        at = read.index(None)
+        raise ValueError(
+            f"labels: {_shown(values[at])} at position {at}; give every sample a text, or every "
+            "sample a whole number"
+        )
+    found, place = np.unique(np.array(read, object), return_inverse=True)
+    try:
+        names = classes.names(found) if len(found) > 1 else ()
+    except records.ManifestError as error:
+        raise ValueError(f"labels: {str(error).removeprefix('data.classes: ')}") from error
+    return place.astype(np.int32), names
+
+
+def _numbers(values) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Whole numbers from 0, and their names; none where they are 0 and 1."""
+    right = [_is_number(value) and 0 <= value < len(values) and value % 1 == 0 for value in values]
     if not all(right):
         at = right.index(False)
         raise ValueError(
-            f"labels: {_shown(array.tolist()[at])} at position {at}; give 0 or 1, 1 for disease"
+            f"labels: {_shown(values[at])} at position {at}; give whole numbers from 0 without a "
+            "gap (0 or 1, 1 for disease), or texts"
         )
-    array = array.astype(np.int32)
-    if len(set(array.tolist())) < 2:
-        raise ValueError(f"labels: values {array[:1].tolist()} only; samples of both are needed")
-    return array
+    place = np.array([int(value) for value in values], np.int32)
+    return place, tuple(map(str, range(place.max() + 1))) if place.max() > 1 else ()
 
 
 def texts(name: str, given, number: int) -> np.ndarray:
@@ -87,8 +130,8 @@ def names(given, number: int) -> np.ndarray:
     return array
 
 
-def verification(given, label) -> np.ndarray:
-    """[N] bool, with samples of both classes inside and outside."""
+def verification(given, label, names=()) -> np.ndarray:
+    """[N] bool, with samples of all classes inside and outside."""
     array = _one_each("verification", given, len(label))
     if not all(isinstance(value, (bool, np.bool_)) for value in array.tolist()):
         raise ValueError(
@@ -96,13 +139,20 @@ def verification(given, label) -> np.ndarray:
             "as numpy.isin(numpy.arange(N), positions)"
         )
     mask = array.astype(bool)
+    called = names or ("0", "1")
+    every = "both classes" if len(called) == 2 else "every class"
     for chosen, what in ((mask, "in"), (~mask, "outside")):
-        if len(set(label[chosen].tolist())) < 2:
-            raise ValueError(
-                f"verification: samples of both classes are needed {what} it, and there are "
-                f"{np.bincount(label[chosen], minlength=2).tolist()} of 0 and 1; "
-                "name some of each"
-            )
+        counts = np.bincount(label[chosen], minlength=len(called)).tolist()
+        if 0 not in counts:
+            continue
+        missing = [name for name, count in zip(called, counts, strict=True) if not count]
+        told = f"{counts} of {' and '.join(called)}"
+        if len(called) > 2:
+            told = f"none of {records.listed(map(_shown, missing), 3)}"
+        raise ValueError(
+            f"verification: samples of {every} are needed {what} it, and there are {told}; "
+            "name some of each"
+        )
     return mask
 
 
@@ -156,8 +206,8 @@ def folder(given) -> pathlib.Path | None:
     return path
 
 
-def classifier(given, image) -> types.Classifier | None:
-    """A classifier that gives one logit for each of several images like `image` [1, *S]."""
+def classifier(given, image, num_classes: int = 2) -> types.Classifier | None:
+    """A classifier that gives logits of every class for images like `image` [1, *S]."""
     if given is None:
         return None
     if isinstance(given, type) or not callable(getattr(given, "apply", None)):
@@ -175,9 +225,19 @@ def classifier(given, image) -> types.Classifier | None:
             f"classifier: fails on images of shape {image.shape[1:]} "
             f"({type(error).__name__}: {said}); see models.module"
         ) from error
-    if logits.shape != (2,):
-        raise ValueError(f"classifier: logits of shape {logits.shape} for 2 images; give one each")
+    fitting = _logit_shapes(len(batch), num_classes)
+    if logits.shape not in fitting:
+        raise ValueError(
+            f"classifier: logits of shape {logits.shape} for {len(batch)} images and "
+            f"{num_classes} classes; give {' or '.join(map(str, fitting))}"
+        )
     return found
+
+
+def _logit_shapes(number: int, num_classes: int) -> tuple[tuple[int, ...], ...]:
+    """Shapes that logits of a number of images may have: of two classes, one each will do."""
+    every = (number, num_classes)
+    return ((number,), (number, 1), every) if num_classes == 2 else (every,)
 
 
 def traced(found: types.Classifier | None, image) -> str:

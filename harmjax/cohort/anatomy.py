@@ -46,6 +46,17 @@ STRUCTURES = {
     ),
 }  # fmt: skip
 
+# What only the second of two diseases changes.
+SECOND = {
+    "hippocampus": (
+        9.0,
+        (
+            (19, -8, -20), (24, -10, -22), (28, -14, -20), (29, -20, -16),
+            (31, -26, -12), (30, -32, -8), (27, -37, -3), (21, -40, 2),
+        ),
+    ),
+}  # fmt: skip
+
 
 class Atlas(NamedTuple):
     """What every subject is drawn from. A anatomies, K structures, [P] the 4 mm control grid."""
@@ -58,12 +69,22 @@ class Atlas(NamedTuple):
     )  # [K, 3, *P] float32, mm: away from the structure's skeleton, fading with distance
 
 
-def atlas(spacing=4.0):
+def structures(diseases=1):
+    """Returns the structures that change, by name: the reach of a change and a midline skeleton.
+
+    >>> tuple(structures(2))
+    ('putamen', 'caudate', 'midbrain', 'ventricles', 'hippocampus')
+    """
+    return STRUCTURES | (SECOND if diseases == 2 else {})
+
+
+def atlas(spacing=4.0, diseases=1):
     """Returns the `Atlas` of the shipped anatomies, ready to be sampled at `spacing`.
 
     Args:
         spacing: voxel side of the scans to come, in mm. Above 2 mm the anatomies are smoothed to
             the wider voxel first, so that sampling them does not alias.
+        diseases: 1 or 2, which decides what changes, see `structures`.
 
     >>> atlas(spacing=4.0).tissue.shape
     (4, 80, 96, 80)
@@ -74,7 +95,7 @@ def atlas(spacing=4.0):
     # A box of side s has variance s^2 / 12; the anatomies already carry that of their own voxel.
     sigma = np.sqrt(max(0.0, spacing**2 - SPACING**2) / 12) / SPACING
     brains = [ndimage.gaussian_filter(brain, sigma) if sigma else brain for brain in brains]
-    pulls = [pull(points, reach) for reach, points in STRUCTURES.values()]
+    pulls = [pull(points, reach) for reach, points in structures(diseases).values()]
     return Atlas(
         tissue=jnp.asarray(np.stack(brains), jnp.float32),
         pull=jnp.asarray(np.stack(pulls), jnp.float32),

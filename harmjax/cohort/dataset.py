@@ -24,14 +24,13 @@ The disease effect is exaggerated on purpose (1 would be realistic), so that met
 on cohorts of this size. All settings are in dataset_description.json.
 """
 
-ABOUT = {
-    "participant_id": {"Description": "one simulated person, one scan each"},
-    "site": {"Description": "simulated centre, named as in the table of centre sizes"},
-    "group": {"Levels": {"control": "no disease effect", "patient": "disease effect"}},
-    "sex": {"Levels": {"F": "female", "M": "male"}},
-    "age": {"Units": "years"},
-    "split": {"Levels": {name: f"{name} scans" for name in plan.SPLITS}},
+LEVELS = {
+    "control": "no disease effect",
+    "patient": "disease effect",
+    "nigrostriatal": "putamen, caudate and midbrain are smaller, the nigra is darker",
+    "hippocampal": "hippocampi are smaller, ventricles larger",
 }
+COLUMNS = ("participant_id", "site", "group", "sex", "age", "split")
 
 
 def write(
@@ -44,6 +43,7 @@ def write(
     min_verification=0,
     min_test=0,
     age_gap=0.0,
+    diseases=1,
     progress=None,
 ):
     """Returns (rows, number of scans made now) of a cohort that is complete on disk.
@@ -60,6 +60,7 @@ def write(
         min_verification: fewest verification scans per class.
         min_test: fewest test scans per class.
         age_gap: years by which patients are older.
+        diseases: 1, or 2, which makes three classes, see `plan.CLASSES`.
         progress: called with (scans done, scans in all); None to stay silent.
 
     Raises:
@@ -75,8 +76,14 @@ def write(
     folder = pathlib.Path(folder)
     table = plan.centres(centres, seed=seed)
     rows = plan.rows(
-        table, seed=seed, min_verification=min_verification, min_test=min_test, age_gap=age_gap
+        table,
+        seed=seed,
+        min_verification=min_verification,
+        min_test=min_test,
+        age_gap=age_gap,
+        diseases=diseases,
     )
+    classes = plan.CLASSES[diseases]
     settings = {
         "centres": {centre.name: [*centre.train, *centre.test] for centre in table},
         "spacing": float(spacing),
@@ -86,10 +93,12 @@ def write(
         "min_test": int(min_test),
         "age_gap": float(age_gap),
     }
+    if diseases != 1:  # cohorts of one are what they were before there were two
+        settings["diseases"] = int(diseases)
     # Sixteen scans at 4 mm, one at 1 mm: a few hundred MB at most.
     batch_size = max(1, round(spacing**3 / 4))
-    generate = generator.generator(spacing, effect, seed, batch_size)
-    _describe(folder, settings)
+    generate = generator.generator(spacing, effect, seed, batch_size, diseases)
+    _describe(folder, settings, classes)
     missing = [row for row in rows if not (folder / scan_path(row)).exists()]
 
     def tell(done):
@@ -97,8 +106,8 @@ def write(
             progress(len(rows) - len(missing) + done, len(rows))
 
     _scans(folder, missing, generate, spacing, batch_size, tell)
-    _put(folder / "participants.tsv", _participants(rows))
-    _put(folder / "manifest.csv", _manifest(rows))
+    _put(folder / "participants.tsv", _participants(rows, classes))
+    _put(folder / "manifest.csv", _manifest(rows, classes))
     return rows, len(missing)
 
 
@@ -134,12 +143,13 @@ def _scans(folder, rows, generate, spacing, batch_size, tell):
                 pool.shutdown(cancel_futures=True)
 
 
-def _describe(folder, settings):
+def _describe(folder, settings, classes):
     """Writes what the dataset is, or refuses a folder that holds another one."""
     path = folder / "dataset_description.json"
     if path.exists():
         known = json.loads(path.read_text()).get("GeneratedBy", [{}])[0].get("Settings", {})
-        other = [name for name in settings if settings[name] != known.get(name)]
+        names = dict.fromkeys((*settings, *known))
+        other = [name for name in names if settings.get(name) != known.get(name)]
         if other:
             raise ValueError(
                 f"{folder}: holds a cohort with another {other[0]}"
@@ -156,22 +166,35 @@ def _describe(folder, settings):
     folder.mkdir(parents=True, exist_ok=True)
     _put(path, json.dumps(description, indent=2) + "\n")
     _put(folder / "README", README)
-    _put(folder / "participants.json", json.dumps(ABOUT, indent=2) + "\n")
+    _put(folder / "participants.json", json.dumps(_about(classes), indent=2) + "\n")
     _put(folder / ".bidsignore", "manifest.csv\n")
 
 
-def _participants(rows):
-    group = ("control", "patient")
+def _about(classes):
+    """What the columns of participants.tsv hold."""
+    told = (
+        {"Description": "one simulated person, one scan each"},
+        {"Description": "simulated centre, named as in the table of centre sizes"},
+        {"Levels": {name: LEVELS[name] for name in classes}},
+        {"Levels": {"F": "female", "M": "male"}},
+        {"Units": "years"},
+        {"Levels": {name: f"{name} scans" for name in plan.SPLITS}},
+    )
+    return dict(zip(COLUMNS, told, strict=True))
+
+
+def _participants(rows, classes):
     lines = [
-        (row.subject, row.centre, group[row.label], row.sex, row.age, row.split) for row in rows
+        (row.subject, row.centre, classes[row.label], row.sex, row.age, row.split) for row in rows
     ]
-    return _table(tuple(ABOUT), lines, "\t")
+    return _table(COLUMNS, lines, "\t")
 
 
-def _manifest(rows):
+def _manifest(rows, classes):
     header = ("Subject", "Study", "Group_bin", "Path", "Session", "Sex", "Age", "Split")
+    label = (0, 1) if len(classes) == 2 else classes
     lines = [
-        (row.subject, row.centre, row.label, scan_path(row), "", row.sex, row.age, row.split)
+        (row.subject, row.centre, label[row.label], scan_path(row), "", row.sex, row.age, row.split)
         for row in rows
     ]
     return _table(header, lines, ",")

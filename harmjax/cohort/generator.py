@@ -7,7 +7,7 @@ import numpy as np
 from harmjax.cohort import anatomy, scanner, subject
 
 
-def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16):
+def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16, diseases=1):
     """Returns `generate(rows) -> scans [n, X, Y, Z] uint8`, for any number of `plan.Row`s.
 
     A scan depends on its own row and these arguments alone: not on who else is in the cohort, the
@@ -19,6 +19,7 @@ def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16):
             150; beyond 5 the loss of signal also spreads.
         seed: int.
         batch_size: scans per compiled call.
+        diseases: 1 or 2, see `subject.DISEASES`; rows have labels up to it.
 
     Raises:
         ValueError: for a spacing outside 1..4 mm or an effect outside 0..30.
@@ -32,7 +33,7 @@ def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16):
         raise ValueError(f"spacing={spacing} mm: scans can be made from 1 to 4 mm")
     if not 0.0 <= effect <= 30.0:
         raise ValueError(f"effect={effect}: expected 0 (none) to 30; 1 is realistic")
-    atlas = anatomy.atlas(spacing)
+    atlas = anatomy.atlas(spacing, diseases)
 
     @jax.jit
     def scans(atlas, place, label, age, sex):
@@ -50,7 +51,9 @@ def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16):
         # One by one: on a CPU faster than vmap, and the same bytes in any batch. In two maps:
         # in one, XLA fuses the sampling of the anatomy into every pass the scanner makes.
         people = jax.lax.map(
-            lambda one: subject.subject(one[0], atlas, *one[1:], effect, spacing=spacing),
+            lambda one: subject.subject(
+                one[0], atlas, *one[1:], effect, spacing=spacing, diseases=diseases
+            ),
             (body, label, age, sex),
         )
         return jax.lax.map(

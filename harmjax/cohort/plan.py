@@ -9,6 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 SPLITS = ("train", "verification", "test")
+CLASSES = {
+    1: ("control", "patient"),
+    2: ("control", "nigrostriatal", "hippocampal"),  # by the structures that a disease changes
+}
 COLUMNS = ("centre", "train_hc", "train_pd", "test_hc", "test_pd")
 
 
@@ -26,7 +30,7 @@ class Row(NamedTuple):
     subject: str
     centre: str
     split: str
-    label: int  # 1 = disease
+    label: int  # 0 = control, d = the d-th disease
     sex: str  # F or M
     age: float  # years, one decimal
     place: tuple[int, int, int, int]  # centre hash, split, label, count
@@ -82,11 +86,11 @@ def represent(table, count, seed):
     return [table[i] for i in best]
 
 
-def rows(centres, *, seed=0, min_verification=0, min_test=0, age_gap=0.0):
+def rows(centres, *, seed=0, min_verification=0, min_test=0, age_gap=0.0, diseases=1):
     """Returns one `Row` per scan, in the order of centres, then split, then class.
 
     Verification scans are as many as test scans, at the same centres, but other people. Ages are
-    of a typical Parkinson's cohort, alike in both classes unless `age_gap` says otherwise;
+    of a typical Parkinson's cohort, alike in all classes unless `age_gap` says otherwise;
     62 % of patients and 50 % of controls are men.
 
     Args:
@@ -96,20 +100,32 @@ def rows(centres, *, seed=0, min_verification=0, min_test=0, age_gap=0.0):
             table gives are drawn at the centres that train on that class, in proportion.
         min_test: the same for test scans.
         age_gap: years by which patients are older.
+        diseases: 1, or 2, to which the patients of every centre are dealt evenly; an odd one has
+            either, by the name of its centre.
+
+    Raises:
+        ValueError: another number of diseases, or a least number of scans that nobody can hold.
 
     >>> [row.split for row in rows([Centre("A", (2, 1), (1, 0))])]
     ['train', 'train', 'train', 'verification', 'test']
     """
+    if diseases not in CLASSES:
+        raise ValueError(f"diseases={diseases}: 1 or 2 can be simulated")
+    train, test = (
+        np.asarray([_dealt(centre, part, diseases) for centre in centres])
+        for part in ("train", "test")
+    )
+    classes = CLASSES[diseases]
     counts = {
-        "train": np.asarray([centre.train for centre in centres]),
-        "verification": _at_least(centres, min_verification, "min_verification"),
-        "test": _at_least(centres, min_test, "min_test"),
+        "train": train,
+        "verification": _at_least(train, test, min_verification, "min_verification", classes),
+        "test": _at_least(train, test, min_test, "min_test", classes),
     }
     places = [
         (centre.name, split, label, count)
         for number, centre in enumerate(centres)
         for split in SPLITS
-        for label in (0, 1)
+        for label in range(len(classes))
         for count in range(counts[split][number, label])
     ]
     digits = max(4, len(str(len(places))))
@@ -125,16 +141,26 @@ def _row(subject, place, seed, age_gap):
     site = np.random.default_rng((seed, where[0]))
     person = np.random.default_rng((seed, *where))
     centre_age = 61.0 + 3.0 * site.standard_normal()
-    age = np.clip(centre_age + 9.0 * person.standard_normal() + age_gap * label, 35.0, 90.0)
+    age = np.clip(centre_age + 9.0 * person.standard_normal() + age_gap * min(label, 1), 35.0, 90.0)
     sex = "M" if person.random() < (0.62 if label else 0.50) else "F"
     return Row(subject, centre, split, label, sex, round(float(age), 1), where)
 
 
-def _at_least(centres, least, name):
-    """Returns test counts [C, 2], raised to `least` per class by largest remainders."""
-    counts = np.asarray([centre.test for centre in centres])
-    train = np.asarray([centre.train for centre in centres])
-    for label, what in enumerate(("controls", "patients")):
+def _dealt(centre, part, diseases):
+    """Returns a centre's scans of every class in 'train' or 'test'."""
+    controls, patients = getattr(centre, part)
+    if diseases == 1:
+        return controls, patients
+    odd = zlib.crc32(f"{centre.name} {part}".encode()) % 2
+    first = (patients + odd) // 2
+    return controls, first, patients - first
+
+
+def _at_least(train, test, least, name, classes):
+    """Returns test counts [C, K], raised to `least` per class by largest remainders."""
+    counts = test.copy()
+    called = ("controls", "patients") if len(classes) == 2 else classes
+    for label, what in enumerate(called):
         extra = int(least) - counts[:, label].sum()
         if extra <= 0:
             continue

@@ -9,11 +9,24 @@ import numpy as np
 from harmjax.cohort import anatomy, fields
 from harmjax.data import nifti
 
-# Shrinkage of each structure by one unit of effect, its SD between people, and the loss of signal
-# in the substantia nigra. At effect 1 the class means lie .5 to 1.2 SD apart before the scan.
-ATROPHY = {"putamen": 0.08, "caudate": 0.055, "midbrain": 0.045}
-VARIATION = {"putamen": 0.12, "caudate": 0.12, "midbrain": 0.06, "ventricles": 0.12}
-NIGRAL_LOSS = 0.06
+
+class Disease(NamedTuple):
+    """What one unit of effect does."""
+
+    atrophy: dict  # shrinkage of structures, as a fraction; below 0 they grow
+    nigral_loss: float  # of signal in the substantia nigra, as a fraction
+
+
+# At effect 1 the means of a disease and of controls lie .5 to 1.2 SD apart before the scan.
+DISEASES = (
+    Disease({"putamen": 0.08, "caudate": 0.055, "midbrain": 0.045}, nigral_loss=0.06),
+    Disease({"hippocampus": 0.08, "ventricles": -0.08}, nigral_loss=0.0),
+)
+# SD between people.
+VARIATION = {
+    **{"putamen": 0.12, "caudate": 0.12, "midbrain": 0.06, "ventricles": 0.12},
+    **{"hippocampus": 0.1},
+}
 NIGRAL_VARIATION = 0.05
 # Beyond this effect the lost signal also spreads, for demonstrations on a few dozen scans.
 LARGEST_LOCAL_EFFECT = 5.0
@@ -31,7 +44,7 @@ class Person(NamedTuple):
     nigra: jax.Array  # [X, Y, Z] float32: fraction of signal that is left, 1 but for the nigra
 
 
-def subject(key, atlas, label, age, sex, effect, *, spacing=4.0):
+def subject(key, atlas, label, age, sex, effect, *, spacing=4.0, diseases=1):
     """Returns one simulated `Person` on the grid of `spacing`; pure, for `jit` and `vmap`.
 
     The anatomy is sampled once, at `A x + warp(x) + sum_k e_k pull_k(x)`: residual affine (scale
@@ -40,18 +53,19 @@ def subject(key, atlas, label, age, sex, effect, *, spacing=4.0):
 
     Args:
         key: typed PRNG key of the person.
-        atlas: `anatomy.Atlas` made for the same spacing.
-        label: [] 1 = disease, 0 = control.
+        atlas: `anatomy.Atlas` made for the same spacing and diseases.
+        label: [] 0 = control, d = the d-th of `DISEASES`.
         age: [] years.
         sex: [] 1 = male, 0 = female.
         effect: [] size of the disease effect; 1 is realistic, 0 none.
         spacing: voxel side in mm, static.
+        diseases: 1 or 2, how many there are.
     """
     keys = dict(zip(PARTS, jax.random.split(key, len(PARTS)), strict=True))
     base = jax.random.randint(keys["base"], (), 0, 2 * atlas.tissue.shape[0])
     mirror = 1.0 - 2.0 * (base % 2)
     move = _affine(keys["affine"])
-    change = sizes(keys["size"], label, age, sex, effect)
+    change = sizes(keys["size"], label, age, sex, effect, diseases)
 
     near = fields.smooth(keys["near"], anatomy.CONTROL, 12.0, 3)
     far = fields.smooth(keys["far"], anatomy.CONTROL, 30.0, 3)
@@ -66,20 +80,29 @@ def subject(key, atlas, label, age, sex, effect, *, spacing=4.0):
     return Person(tissue=tissue, nigra=1 - change["nigra"] * nigra(place, change["reach"]))
 
 
-def sizes(key, label, age, sex, effect):
+def sizes(key, label, age, sex, effect, diseases=1):
     """Returns changes of structures: `pull` [K] (shrinkage > 0), `nigra` (signal lost), `reach`."""
-    *noise, severity = jax.random.truncated_normal(key, -2.5, 2.5, (len(anatomy.STRUCTURES) + 2,))
+    names = tuple(anatomy.structures(diseases))
+    *noise, nigral, severity = _noise(key, len(anatomy.STRUCTURES) + 2)
+    # Its own key, so that everything else about a person is the same in both cohorts.
+    noise += _noise(jax.random.fold_in(key, 1), len(names) - len(anatomy.STRUCTURES))
     # Patients differ in how far the disease has come.
-    stage = label * effect * (1 + 0.3 * severity)
+    stages = [(label == d) * effect * (1 + 0.3 * severity) for d in range(1, diseases + 1)]
+    known = list(zip(stages, DISEASES[:diseases], strict=True))
     growth = VENTRICLES_PER_YEAR * (age - 60.0) + MALE_VENTRICLES * sex
-    mean = [stage * ATROPHY.get(name, 0.0) for name in anatomy.STRUCTURES]
-    mean[list(anatomy.STRUCTURES).index("ventricles")] = -growth
-    spread = np.asarray([VARIATION[name] for name in anatomy.STRUCTURES], np.float32)
+    mean = [sum(stage * its.atrophy.get(name, 0.0) for stage, its in known) for name in names]
+    mean[names.index("ventricles")] -= growth
+    spread = np.asarray([VARIATION[name] for name in names], np.float32)
+    lost = sum(its.nigral_loss * stage for stage, its in known)
     return {
-        "pull": jnp.clip(jnp.stack(mean) + spread * jnp.stack(noise[:-1]), -0.8, 1.5),
-        "nigra": jnp.clip(NIGRAL_LOSS * stage + NIGRAL_VARIATION * noise[-1], -0.2, 0.6),
-        "reach": 1 + SPREAD * jnp.maximum(stage - LARGEST_LOCAL_EFFECT, 0.0),
+        "pull": jnp.clip(jnp.stack(mean) + spread * jnp.stack(noise), -0.8, 1.5),
+        "nigra": jnp.clip(lost + NIGRAL_VARIATION * nigral, -0.2, 0.6),
+        "reach": 1 + SPREAD * jnp.maximum(stages[0] - LARGEST_LOCAL_EFFECT, 0.0),
     }
+
+
+def _noise(key, count):
+    return list(jax.random.truncated_normal(key, -2.5, 2.5, (count,)))
 
 
 def nigra(place, reach=1.0):
