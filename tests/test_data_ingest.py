@@ -261,3 +261,32 @@ def test_few_verification_scans_are_a_warning():
 def test_one_class_cannot_train(label, word):
     with pytest.raises(checks.ManifestError, match=f"no training scan of {word}"):
         checks.check([r for r in splits.assign(people(100)) if r.label == label])
+
+
+AD = ("HC", "MCI", "AD")
+
+
+def test_three_classes_are_counted_by_name():
+    people = [records.Record(2 + i, f"s{i}", "", "AB"[i % 2], i % 3) for i in range(12)]
+    scans = [r._replace(split="train") for r in people[:7]]
+    scans += [r._replace(split="verification") for r in people[7:] if r.label != 2]
+    findings = checks.check(scans, classes=AD)
+    assert findings.text.splitlines()[:4] == [
+        "split         HC  MCI  AD  centres",
+        "train         3   2    2   2",
+        "verification  1   2    0   2",
+        "test          0   0    0   0",
+    ]
+    assert findings.warnings[0].startswith("verification has 1 HC, fewer than 50")
+    assert findings.warnings[2:] == (
+        "verification has no AD: its errors cannot be seen",
+        *(f"test has no {name}: AUROC is undefined there" for name in AD),
+    )
+    assert checks.by_centre(scans, AD).splitlines() == [
+        "centre  train      verification  test",
+        "A       2 + 1 + 1  0 + 1 + 0     0 + 0 + 0",
+        "B       1 + 1 + 1  1 + 1 + 0     0 + 0 + 0",
+        "HC + MCI + AD",
+    ]
+    with pytest.raises(checks.ManifestError, match="no training scan of AD .*data.words, data.fr"):
+        checks.check([r for r in scans if r.label != 2], classes=AD)

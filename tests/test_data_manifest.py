@@ -662,3 +662,55 @@ def test_a_persons_word(tmp_path):
 def test_an_unknown_person_is_named(tmp_path, header, row, match):
     with pytest.raises(records.ManifestError, match=match):
         people.read(written(tmp_path, row, header=header), SCANS)
+
+
+STAGES = ("absent", "mild", "severe")
+
+
+def test_labels_of_three_classes(tmp_path):
+    rows = ("a,A,0,a", "b,A,1,b", "c,B,2.0,c", "d,B,4,d", "e,B,5,e", "f,B,,f")
+    path = written(tmp_path, *rows, header="Subject,Study,num,Path")
+    found = manifest.read(path, columns={"label": "num"}, named=STAGES, words=("0", "1..2", "3..4"))
+    assert [(r.subject, r.label, r.label_from) for r in found.records] == [
+        *(("a", 0, "num=0"), ("b", 1, "num=1"), ("c", 1, "num=2.0"), ("d", 2, "num=4")),
+    ]
+    assert (
+        found.notices[1] == "labels: '0' absent (1), '1' mild (1), '2.0' mild (1), '4' severe (1)"
+    )
+    assert [(p.row, p.place, p.what) for p in found.problems] == [
+        *(
+            (6, "label", "'5' is no known class, which are absent, mild, severe: set data.words to"
+             " your words"),
+            (7, "label", "empty: fill in the diagnosis, or delete the row"),
+        ),
+    ]  # fmt: skip
+
+
+def test_a_sessions_table_may_contradict_one_of_three_classes(tmp_path):
+    for session in "12":
+        anat = tmp_path / f"sub-1/ses-{session}/anat"
+        anat.mkdir(parents=True)
+        (anat / f"sub-1_ses-{session}_T1w.nii").touch()
+    header = "participant_id\tsite\tdiagnosis"
+    path = written(tmp_path, "sub-1\tA\tmild", header=header, name="participants.tsv")
+    rows = ("1\tmild", "2\tsevere")
+    written(tmp_path / "sub-1", *rows, header="session_id\tdiagnosis", name="sub-1_sessions.tsv")
+    used, (problem,) = listing(path, named=STAGES)
+    assert [(r.session, r.label) for r in used] == [("1", 1)]
+    assert "says diagnosis='severe' of session '2'" in problem.what
+
+
+def test_a_centre_is_left_out_by_name(tmp_path):
+    rows = ("a,A,1,a", "b,B ,0,b", "c,B,sick,c", "d,C,0,a", "e,C,1,e", "f,B,0,e")
+    path = written(tmp_path, *rows, header="Subject,Study,Group_bin,Path")
+    found = manifest.read(path, without=("B",))
+    # Rows contradict each other whether or not their centre is left out: nobody knows whose e is.
+    assert [(p.row, p.what.partition(":")[0]) for p in found.problems] == [
+        *((2, "the same file as row 5"), (5, "the same file as row 2")),
+        (6, "the same file as row 7"),
+    ]
+    assert found.records == ()
+    assert "data.without leaves out 'B' (3 rows)" in found.notices
+    with pytest.raises(records.ManifestError, match=r"no centre 'b' .*mean 'B'.*known are A, B, C"):
+        manifest.read(path, without=("b",))
+    assert [r.subject for r in manifest.read(path, without=("C", "A")).records] == ["b"]

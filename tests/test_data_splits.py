@@ -10,7 +10,7 @@ from hypothesis import strategies
 from harmjax.data import records, splits
 
 PEOPLE = strategies.lists(
-    strategies.tuples(strategies.sampled_from("ABC"), strategies.integers(0, 1)), max_size=60
+    strategies.tuples(strategies.sampled_from("ABC"), strategies.integers(0, 2)), max_size=60
 )
 FRACTIONS = strategies.sampled_from(
     [(0.7, 0.15, 0.15), (0.5, 0.2, 0.3), (0.8, 0.2, 0), (0.1, 0.45, 0.45)]
@@ -34,7 +34,7 @@ def test_every_centre_and_class_gets_its_share_within_one(people, fractions, see
     trained = collections.Counter(r.centre for r in scans if r.split == "train")
     for centre, size in sizes.items():
         assert trained[centre] >= (size if size < tiny else 1)
-        for label in (0, 1):
+        for label in (0, 1, 2):
             group = [r.split for r in scans if (r.centre, r.label) == (centre, label)]
             if size >= tiny and trained[centre] > 1:
                 for split, share in zip(records.SPLITS, fractions, strict=True):
@@ -108,6 +108,14 @@ def test_a_tiny_centre_trains_only():
 def test_fractions_that_are_no_shares(fractions):
     with pytest.raises(ValueError, match="three shares"):
         splits.assign(cohort([("A", 0)]), fractions)
+
+
+def test_whole_shares_of_every_class_are_met_whatever_is_drawn():
+    """Ten of each of three classes at .6, .2, .2: six, two and two of each."""
+    scans = splits.assign(cohort([("A", i % 3) for i in range(30)]), (0.6, 0.2, 0.2), seed=4)
+    counts = collections.Counter((r.split, r.label) for r in scans)
+    wanted = {"train": 6, "verification": 2, "test": 2}
+    assert counts == {(split, k): n for split, n in wanted.items() for k in range(3)}
 
 
 def test_pinned():
