@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmjax import harms
-from harmjax.harms import motion
+from harmjax.harms import motion, scenario
 
 SHAPES = {"volume": (10, 16, 6), "slices": (11, 16, 1), "row": (6,)}
 CASES = [
@@ -48,16 +48,18 @@ def test_unknown_names_list_the_known():
         harms.names("movie")
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize(("name", "data"), CASES)
-def test_contract(name, data):
-    harm = harms.get(name)()
-    scans = jnp.stack([scan_of(data), scan_of(data, 1)])
-    donors = jnp.stack([scan_of(data, 2), scan_of(data, 3)])
-    keys, labels = jax.random.split(jax.random.key(7), 2), jnp.array([0, 1], jnp.int32)
+def test_contract(name, data, classes):
+    harm = scenario.resolve(name, "tabular" if data == "row" else "image", classes)[name]
+    scans = jnp.stack([scan_of(data, seed) for seed in range(classes)])
+    donors = jnp.stack([scan_of(data, seed + classes) for seed in range(classes)])
+    keys, labels = jax.random.split(jax.random.key(7), classes), jnp.arange(classes)
     damaged, after = jax.jit(jax.vmap(harm))(keys, scans, labels, donors)
 
     assert damaged.shape == scans.shape and damaged.dtype == jnp.float32
-    assert after.shape == (2,) and after.dtype == jnp.int32
+    assert after.shape == (classes,) and after.dtype == jnp.int32
+    assert after.min() >= 0 and after.max() < classes
     assert np.isfinite(damaged).all()
     if data != "row":
         assert damaged.min() >= 0 and damaged.max() <= 255
@@ -65,8 +67,8 @@ def test_contract(name, data):
     changed = np.abs(damaged - scans).max(axis=tuple(range(1, scans.ndim))) > 1
     assert changed.all() or name == "label_flip"
 
-    if data == "slices":
-        return  # Operation by operation is slow, and the same for slices.
+    if data == "slices" or classes > 2:
+        return  # Operation by operation is slow, and the same for slices and more classes.
     loop = [harm(*one) for one in zip(keys, scans, labels, donors, strict=True)]
     np.testing.assert_allclose(damaged, [scan for scan, _ in loop], **TIGHT)
     np.testing.assert_array_equal(after, [label for _, label in loop])
@@ -122,6 +124,34 @@ def test_values_by_hand():
     assert (swapped == 9).all() and label == 1
     same, label = damage("label_flip", scan)
     assert (same == scan).all() and label == 0 and damage("label_flip", same)[1].dtype == jnp.int32
+
+
+def flipped(label, keys, **settings):
+    flip = jax.jit(jax.vmap(harms.get("label_flip")(**settings), (0, None, None, None)))
+    return np.asarray(flip(keys, jnp.zeros(1), jnp.int32(label), jnp.zeros(1))[1])
+
+
+def test_a_label_becomes_any_other_one_evenly():
+    keys = jax.random.split(jax.random.key(3), 3000)
+    for label in range(2):
+        assert (flipped(label, keys) == 1 - label).all()
+    for label in range(4):
+        counts = np.bincount(flipped(label, keys, classes=4), minlength=4)
+        assert counts[label] == 0 and counts.sum() == 3000
+        # A third of 3,000 draws; the standard deviation is 26.
+        assert (np.abs(np.delete(counts, label) - 1000) < 110).all()
+
+
+def test_a_label_becomes_the_one_that_is_named():
+    keys = jax.random.split(jax.random.key(3), 200)
+    assert set(flipped(0, keys, classes=3, to=2)) == set(flipped(1, keys, classes=3, to=2)) == {2}
+    assert set(flipped(2, keys, classes=3, to=2)) == {0, 1}
+    assert set(flipped(1, keys, to=0)) == {0} and set(flipped(0, keys, to=0)) == {1}
+    for to in (-1, 3):
+        with pytest.raises(ValueError, match=f"label_flip: to={to} of 3 classes; choose 0 to 2"):
+            harms.get("label_flip")(classes=3, to=to)
+    with pytest.raises(ValueError, match="1 classes; there is no other label"):
+        harms.get("label_flip")(classes=1)
 
 
 def test_axis_swap_crops_and_pads_about_the_centre():

@@ -198,3 +198,50 @@ def test_normalised_images_are_refused(scale):
     samples = cohort(dtype=np.float32)
     with pytest.raises(ValueError, match="intensities span.*before any normalisation"):
         scenario.plant(samples._replace(image=samples.image * scale), "singles", "noise", seed=0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_donors_and_wrong_labels_are_of_any_other_class(classes):
+    samples = cohort(sizes=(40, 60, 80))
+    samples = samples._replace(label=np.arange(180, dtype=np.int32) % classes)
+    pairs = set()
+    for seed in range(8):
+        chosen = plan.draw(samples.label, samples.centre, "singles", seed=seed, count=9)
+        pairs |= set(zip(samples.label.tolist(), samples.label[chosen.donor].tolist(), strict=True))
+    assert pairs == {(a, b) for a in range(classes) for b in range(classes) if a != b}
+    damaged, corrupted, _ = scenario.plant(
+        samples, "singles", "label_flip", seed=0, count=60, classes=classes
+    )
+    np.testing.assert_array_equal(damaged.label != samples.label, corrupted)
+    assert set(damaged.label) == set(range(classes))
+
+
+def test_the_draws_for_two_classes_are_what_they_were():
+    """Pinned: figures that were published with these draws can be made again."""
+    label, centre = np.arange(40) % 2, np.repeat(np.arange(4), 10)
+    chosen = plan.draw(label, centre, "singles", 2, seed=11, count=4)
+    assert np.flatnonzero(chosen.turn >= 0).tolist() == [6, 14, 26, 33]
+    assert chosen.donor[:12].tolist() == [1, 30, 13, 0, 17, 26, 15, 16, 19, 4, 13, 16]
+
+
+def test_every_class_stays_clean():
+    label, centre = np.repeat([0, 1, 2, 2], 5), np.repeat([0, 1, 2, 3], 5)
+    for seed in range(6):
+        chosen = plan.draw(label, centre, "centres", seed=seed, max_fraction=0.5)
+        assert set(centre[chosen.turn >= 0]) < {2, 3}
+    with pytest.raises(ValueError, match="2 wanted, 1 available.*every class among the clean"):
+        plan.draw(label, centre, "centres", seed=0, count=2, max_fraction=0.5)
+
+
+def test_harms_are_made_with_their_settings_and_no_others():
+    samples = cohort()
+    settings = {"noise": {"std": 0.0}, "label_flip": {"to": None}}
+    damaged, corrupted, kind = scenario.plant(
+        samples, "singles", ("noise", "label_flip"), seed=0, count=4, settings=settings
+    )
+    assert corrupted.sum() == 4 and kind.count("noise") == 2
+    np.testing.assert_array_equal(damaged.image, samples.image)
+    with pytest.raises(ValueError, match="scenario.noise: strength is no setting.*known are std"):
+        scenario.resolve("noise", "image", settings={"noise": {"strength": 1}})
+    with pytest.raises(ValueError, match="classes is no setting of this harm; known are to"):
+        scenario.resolve("label_flip", "image", settings={"label_flip": {"classes": 3}})
