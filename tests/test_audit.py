@@ -3,12 +3,13 @@
 import typing
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import audit, audit_arguments
+from harmjax import audit, audit_arguments, types
 
 
 def patients(number=240):
@@ -66,7 +67,10 @@ WRONG = {
     ],
     "labels": [
         *(None, "a", 5, {}, [], LABEL[:5], LABEL[:, None], LABEL + 1, LABEL * np.nan, LABEL * 1j),
-        *(["0", "1"] * 120, [None] * 240, np.zeros(240), [HUGE] * 240, [[0]] * 240, range(240)),
+        *([None] * 240, np.zeros(240), [HUGE] * 240, [[0]] * 240, range(240), LABEL - 1),
+        *(["a", 1] * 120, ["a"] * 240, ["a", ""] * 120, ["a", "n/a"] * 120, [b"a", b"c"] * 120),
+        *(["AD", "ad"] * 120, ["a", "b;c"] * 120, ["a", "b\a"] * 120, [0, 1.5] * 120, 2 * LABEL),
+        *([0, 1] * 119 + [2, 2.5], [0, 1] * 119 + [1, 2], ["a", "b"] * 119 + ["a", "c"]),
     ],
     "centres": [
         *(
@@ -169,7 +173,17 @@ def test_no_argument_ends_in_another_exception(name, value):
 
 def test_labels_and_centres_of_any_plain_kind_are_read_alike():
     for label in (LABEL, LABEL.astype(float), LABEL.astype(bool), LABEL.tolist()):
-        assert np.array_equal(audit_arguments.labels(label, 240), LABEL)
+        found, names = audit_arguments.labels(label, 240)
+        assert np.array_equal(found, LABEL) and found.dtype == np.int32 and names == ()
+    three = np.arange(240) % 3
+    for label in (three, three.astype(float), three.astype(np.uint8), three.tolist()):
+        found, names = audit_arguments.labels(label, 240)
+        assert np.array_equal(found, three) and names == ("0", "1", "2")
+    # In sorted order, so that the same texts are the same classes whoever comes first.
+    for texts in (np.array(["MCI", "HC", "AD"])[three], [("MCI", "HC", "AD")[k] for k in three]):
+        found, names = audit_arguments.labels(texts, 240)
+        assert names == ("AD", "HC", "MCI") and found.dtype == np.int32
+        assert [names[k] for k in found] == list(texts)
     for where in (np.arange(240), np.arange(240.0), [str(i) for i in range(240)]):
         assert audit_arguments.texts("centres", where, 240).tolist() == [str(i) for i in range(240)]
 
@@ -218,3 +232,66 @@ def test_an_alarm_is_a_warning():
     settings = {"cycles": 3, "warmup_cycles": 1, "progress": False, "families": ("appearance",)}
     with pytest.warns(UserWarning, match="most of the training samples look unlike"):
         audit.audit(x, label, where, verification=verification, **settings)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ([0, 1, 3] * 4, "labels: 3 at position 2, and 2 nowhere; number the classes from 0"),
+        ([1, 2] * 6, "labels: 1 at position 0, and 0 nowhere"),
+        ([0, 1, 2, 0, 1, 0] * 2 + [3], "labels: 3 at position 12 and nowhere else; two samples"),
+        ([0, 1, -1] * 4, "labels: -1 at position 2; give whole numbers from 0"),
+        (["a", "b", 1] * 4, "labels: 1 at position 2; give every sample a text, or every sample"),
+        (["x", "y", "nan"] * 4, "labels: 'nan' at position 2; give every sample a text"),
+        (["AD", "ad", "HC"] * 4, "labels: 'AD' and 'ad' are one name: rename one of them"),
+    ],
+)
+def test_what_is_wrong_with_labels_is_said_with_its_place(given, message):
+    with pytest.raises(ValueError, match=message):
+        audit_arguments.labels(given, len(given))
+
+
+def test_verification_holds_every_class():
+    label, names = np.arange(12) % 3, ("AD", "HC", "MCI")
+    mask = np.arange(12) % 2 == 0
+    assert audit_arguments.verification(mask, label, names).tolist() == mask.tolist()
+    for wrong, where in ((mask & (label != 1), "in"), (mask | (label == 1), "outside")):
+        with pytest.raises(ValueError, match=f"of every class are needed {where} it.*none of 'HC'"):
+            audit_arguments.verification(wrong, label, names)
+    with pytest.raises(ValueError, match=r"both classes are needed in it.*\[6, 0\] of 0 and 1"):
+        audit_arguments.verification(np.arange(12) % 2 == 0, np.arange(12) % 2)
+
+
+@pytest.mark.parametrize("classes, fitting", [(2, {(), (1,), (2,)}), (3, {(3,)}), (4, {(4,)})])
+def test_a_classifier_gives_a_logit_for_every_class(classes, fitting):
+    def init(key, image):
+        return types.Variables({}, {})
+
+    for rest in ((), (1,), (2,), (3,), (4,), (2, 2), (1, 3)):
+
+        def apply(variables, image, weight, keys, train, rest=rest):
+            return jnp.zeros((len(image), *rest)), image, variables
+
+        given = types.Classifier(init, apply)
+        if rest in fitting:
+            assert audit_arguments.classifier(given, X[:1], classes) is given
+        else:
+            message = f"2 images and {classes} classes; give .*2, {classes}"
+            with pytest.raises(ValueError, match=message):
+                audit_arguments.classifier(given, X[:1], classes)
+
+
+def test_the_study_of_arrays_knows_its_classes():
+    texts = np.array(["no", "mild", "severe"])[np.arange(240) % 3]
+    label, names = audit_arguments.labels(texts, 240)
+    study = audit._study(X, label, names, WHERE, None, None, seed=0)
+    assert study.classes == ("mild", "no", "severe")
+    assert [study.classes[k] for k in study.train.label] == [
+        str(texts[int(name)]) for name in study.names
+    ]
+    # Three centres, three classes: 80 of each class, about 30% of each centre's held out.
+    assert np.bincount(study.verification.label).tolist() == pytest.approx([24] * 3, abs=3)
+    label, names = audit_arguments.labels(LABEL, 240)
+    assert audit._study(X, label, names, WHERE, None, None, seed=0).classes == (
+        *("control", "patient"),
+    )

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from configs import classes as three
+from configs import heart as heart_config
+from harmjax import preparation
+from harmjax.cohort import plan
 from harmjax.data import ingest, records, splits, tabular
 
 NAN = float("nan")
@@ -113,3 +117,42 @@ def test_a_preparation_survives_being_written(tmp_path):
     again = tabular.restore(tmp_path / "features.npz")
     assert again.names == made.names
     assert np.array_equal(tabular.apply(again, new), tabular.apply(made, new))
+
+
+def test_heart_disease_in_three_grades_without_the_hospital_that_knows_two(tmp_path):
+    config = heart_config.get_config("severity")
+    study = preparation.prepare(config, tmp_path / "three", progress=False)
+    assert study.classes == ("absent", "mild", "severe")
+    assert study.centres == ("Cleveland", "LongBeachVA", "Switzerland")
+    assert "data.without leaves out 'Hungary' (294 rows)" in study.text
+    # Counted in the table: 164 + 51 + 8, 55 + 36 + 56 + 41 + 48 + 32, 35 + 13 + 42 + 10 + 30 + 5.
+    splits = (study.train, study.verification, study.test)
+    assert sum(np.bincount(s.label) for s in splits).tolist() == [223, 268, 135]
+    config = heart_config.get_config("severity_all")
+    four = preparation.prepare(config, tmp_path / "four", progress=False)
+    hungary = [s.label[s.centre == four.centres.index("Hungary")]
+               for s in (four.train, four.verification, four.test)]  # fmt: skip
+    assert np.bincount(np.concatenate(hungary)).tolist() == [188, 106]
+    # The same people of the other hospitals are held out.
+    others = four.test.centre != four.centres.index("Hungary")
+    assert set(study.test.identity) == set(four.test.identity[others])
+    with pytest.raises(ValueError, match="heart.py:grades: known are severity and severity_all"):
+        heart_config.get_config("grades")
+
+
+@pytest.mark.parametrize("arg", ["", "runlocal"])
+def test_the_config_of_three_classes_names_those_of_its_cohort(arg):
+    config = three.get_config(arg)
+    assert config.data.classes == plan.CLASSES[config.cohort.diseases]
+    assert config.data.manifest == f"runs/classes{12 if arg else 83}/manifest.csv"
+    rows = plan.rows(
+        plan.centres(config.cohort.centres),
+        min_test=config.cohort.min_test,
+        min_verification=config.cohort.min_verification,
+        diseases=config.cohort.diseases,
+    )
+    for split in plan.SPLITS:
+        counts = np.bincount([r.label for r in rows if r.split == split], minlength=3)
+        assert counts.min() >= 50, "fewer than the published rule can judge by"
+    with pytest.raises(ValueError, match="classes.py:small: known is runlocal"):
+        three.get_config("small")
