@@ -20,4 +20,11 @@ test scans; 600 of the 1,410 training scans, or all; standard error about .025),
     1        .58  .59           .61  .59
     3        .73  .74           .85  .85
     4        .81  .83           .92  .92
+
+With two diseases, each against all others, by kernel ridge regression on three axial slices (-12, 0
+and 12 mm; 1,410 training scans, seed 0):
+
+    effect   control   nigrostriatal   hippocampal
+    3        .70       .84             .75
+    10       .98       1.00            .99
 """
