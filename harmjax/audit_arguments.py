@@ -225,19 +225,12 @@ def classifier(given, image, num_classes: int = 2) -> types.Classifier | None:
             f"classifier: fails on images of shape {image.shape[1:]} "
             f"({type(error).__name__}: {said}); see models.module"
         ) from error
-    fitting = _logit_shapes(len(batch), num_classes)
-    if logits.shape not in fitting:
+    if logits.shape != (len(batch), num_classes):
         raise ValueError(
-            f"classifier: logits of shape {logits.shape} for {len(batch)} images and "
-            f"{num_classes} classes; give {' or '.join(map(str, fitting))}"
+            f"classifier: logits of shape {logits.shape} for {len(batch)} images; give "
+            f"{num_classes} each, one for every class"
         )
     return found
-
-
-def _logit_shapes(number: int, num_classes: int) -> tuple[tuple[int, ...], ...]:
-    """Shapes that logits of a number of images may have: of two classes, one each will do."""
-    every = (number, num_classes)
-    return ((number,), (number, 1), every) if num_classes == 2 else (every,)
 
 
 def traced(found: types.Classifier | None, image) -> str:

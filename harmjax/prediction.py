@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import preparation, programs, runs
-from harmjax.data import bids, checks, manifest, nifti, records, tabular
+from harmjax.data import begun, bids, checks, manifest, nifti, records, tabular
 
 LEFT_OUT = ("row", "subject", "place", "problem")
 
@@ -37,7 +37,7 @@ def predict(run, scans) -> Prediction:
             at all.
     """
     config = runs.config(run)
-    data, classes = config.data, preparation.classes(config.data)
+    data, classes = config.data, begun.named(config.data)
     made, notices = preparation.unchanged(config, run)
     listing = manifest.read(
         scans,

@@ -192,11 +192,6 @@ def one_image(samples: types.Samples):
     return jnp.asarray(samples.image[:1])
 
 
-def classes(data) -> tuple[str, ...]:
-    """[K] names of the classes that a config's group `data` tells apart."""
-    return tuple(data.classes) or types.BINARY
-
-
 def is_retrained(config) -> bool:
     """Whether the delivered model is trained anew on the final mask."""
     return config.train.deliver == "retrain" and config.policy.name not in policies.UNVERIFYING

@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
 def columns(config) -> tuple[str, ...]:
     """What outcome.csv has of a run with this config."""
-    measured = metrics.names(preparation.classes(config.data))[1:]
+    measured = metrics.names(begun.named(config.data))[1:]
     return *(f"test_{name}" for name in measured), *FOUND
 
 

@@ -30,6 +30,7 @@ from harmjax import (
 )
 from harmjax import course as courses
 from harmjax import task as tasks
+from harmjax.data import begun
 from harmjax.policies import fixed
 
 CHOICES = {
@@ -62,7 +63,7 @@ def build_learner(config, classifier: types.Classifier | None = None) -> types.L
     Raises:
         ValueError: Unknown model, or settings that it does not take.
     """
-    num_classes = len(preparation.classes(config.data))
+    num_classes = len(begun.named(config.data))
     if classifier is None:
         settings = dict(config.model)
         settings["classes"] = num_classes

@@ -9,8 +9,10 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from harmjax import types
+
 SPLITS = ("train", "verification", "test")
-CLASSES = ("control", "patient")  # where a config names none
+CLASSES = types.BINARY  # where a config names none
 
 
 class Record(NamedTuple):
