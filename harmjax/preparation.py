@@ -120,7 +120,8 @@ def held_out(config, run, split: str, *, progress: bool = True) -> HeldOut:
     if config.data.features:
         prepared = tabular.restore(pathlib.Path(run) / FEATURES)
         samples = samples._replace(image=tabular.apply(prepared, samples.image))
-    return HeldOut(samples, _groups(cohort, split), "\n".join(start.notices))
+    text = "\n".join(start.notices)
+    return HeldOut(samples, _groups(cohort, split), text, made.classes)
 
 
 def unchanged(config, run) -> tuple[provenance.Made, tuple[str, ...]]:
