@@ -1,4 +1,4 @@
-"""The tables of a run: decisions.csv, harm.csv, metrics.csv and cost.json.
+"""The tables of a run: decisions.csv, harm.csv, metrics.csv, confusion.csv and cost.json.
 
 Everything here is plain NumPy and text. Rows of cycles that a resumed run will repeat are dropped
 when the logbook is opened, so that a killed run ends with the same tables.
@@ -118,6 +118,24 @@ def metric_rows(cycle, evaluation) -> list[list]:
     ]
 
 
+def confusion_columns(classes) -> tuple[str, ...]:
+    """Columns of confusion.csv, which has a row per true class."""
+    return "class", "n", *(f"predicted_{name}" for name in classes)
+
+
+def confusion_rows(logits, labels, classes) -> list[list]:
+    """Rows of confusion.csv; a scan whose logits are NaN counts in `n` only.
+
+    Args:
+        logits: [M, K] float.
+        labels: [M] int.
+        classes: [K] names.
+    """
+    number = np.bincount(labels, minlength=len(classes)).tolist()
+    taken = metrics.confusion(logits, labels, len(classes)).tolist()
+    return [[name, n, *row] for name, n, row in zip(classes, number, taken, strict=True)]
+
+
 def cost_entry(phase: str, cycle: int, asked) -> dict:
     """What one cycle cost: passes in samples, and bytes that left centres.
 
@@ -214,6 +232,17 @@ def equivalents(passes) -> int:
     return sum(weight * passes.get(kind, 0) for kind, weight in FORWARD_EQUIVALENTS.items())
 
 
+def class_labels(labels, classes) -> list:
+    """What harm.csv calls the class [N] of every sample: 0 or 1 of two, its name of more.
+
+    Args:
+        labels: [N] int.
+        classes: [K] names.
+    """
+    labels = np.asarray(labels).tolist()
+    return labels if len(classes) == 2 else [classes[label] for label in labels]
+
+
 def write_harm(
     path, names, centres, centre_of, labels, verdicts, mask, corrupted, kind, drop=()
 ) -> None:
@@ -224,7 +253,7 @@ def write_harm(
         names: [N] of the samples.
         centres: Names of the centres.
         centre_of: [N] int.
-        labels: [N] int.
+        labels: [N] what to call each sample's class, see `class_labels`.
         verdicts: `types.Verdicts`.
         mask: [N] what the delivered model is trained on.
         corrupted: [N] bool, or None where nothing is simulated.
@@ -242,7 +271,7 @@ def write_harm(
         if len(drop) and drop[i] and verdict != "eliminated":
             verdict = "dropped"
         cycle = int(verdicts.cycle[i]) if verdicts.cycle[i] >= 0 else None
-        row = [name, centres[centre_of[i]], int(labels[i]), float(verdicts.harm[i])]
+        row = [name, centres[centre_of[i]], labels[i], float(verdicts.harm[i])]
         row += [float(evidence[i]) for evidence in verdicts.evidence.values()]
         row += [None if verdicts.p_value is None else float(verdicts.p_value[i])]
         row += [float(mask[i]), verdict, cycle]

@@ -45,15 +45,33 @@ def metrics(logits, labels, classes: Sequence[str] = types.BINARY) -> dict[str, 
     labels = np.asarray(labels).astype(int)
     if np.isnan(logits).any():
         return {name: float("nan") for name in names(classes)} | {"n": len(labels)}
-    confusion = np.zeros((num_classes, num_classes), int)
-    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     loss = -log_p[np.arange(len(labels)), labels]
     if num_classes == 2:
         area = auroc(logits[:, 1] - logits[:, 0], labels == 1)
     else:
         area = float(np.mean([auroc(log_p[:, k], labels == k) for k in range(num_classes)]))
-    return of_sums(confusion, float(loss.mean()) if len(loss) else float("nan"), area, classes)
+    counts = confusion(logits, labels, num_classes)
+    return of_sums(counts, float(loss.mean()) if len(loss) else float("nan"), area, classes)
+
+
+def confusion(logits, labels, num_classes: int) -> np.ndarray:
+    """How often [K, K] a scan of the class of each row was taken for that of each column.
+
+    Args:
+        logits: [M, K] float; a scan with a NaN among them has no diagnosis and counts nowhere.
+        labels: [M] int.
+        num_classes: K.
+
+    Example:
+        >>> confusion([[0, 2.0], [0, -1.0], [np.nan, 0]], [1, 1, 0], 2).tolist()
+        [[0, 0], [1, 1]]
+    """
+    logits = np.asarray(logits, float).reshape(-1, num_classes)
+    known = ~np.isnan(logits).any(axis=1)
+    found = np.zeros((num_classes, num_classes), int)
+    np.add.at(found, (np.asarray(labels)[known], logits[known].argmax(axis=1)), 1)
+    return found
 
 
 def by_group(logits, labels, groups, classes: Sequence[str]) -> dict[str, dict[str, float]]:

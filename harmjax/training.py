@@ -24,6 +24,7 @@ from harmjax import (
     policies,
     preparation,
     programs,
+    tables,
     types,
     whose,
     workdirs,
@@ -276,12 +277,18 @@ def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
 
 def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
     study, workdir = run.study, run.workdir
+    logits, labels = run.logits(model, study.test.image), np.asarray(study.test.label)
+    tables.write(
+        workdir / "confusion.csv",
+        logbook.confusion_columns(study.classes),
+        logbook.confusion_rows(logits, labels, study.classes),
+    )
     logbook.write_harm(
         workdir / "harm.csv",
         study.names,
         study.centres,
         study.train.centre,
-        study.train.label,
+        logbook.class_labels(study.train.label, study.classes),
         verdicts,
         mask,
         study.corrupted if study.simulated else None,

@@ -4,7 +4,6 @@ import numpy as np
 
 from harmjax.report import drawing, markup, results
 
-RATES = (("fpr", "False-positive rate"), ("fnr", "False-negative rate"))
 OUTCOMES = (  # kind of trial, title, words for accepted and not
     ("batch", "Batches", "accepted", "rolled back"),
     ("single", "Samples tried alone", "accepted", "suspected"),
@@ -22,7 +21,8 @@ def errors(found: results.Results, split: str) -> list[markup.Html]:
     A cycle's value stands at its end; verifications lie between the ends of two cycles.
     """
     made = []
-    for name, title in (*RATES, ("loss", "Loss (nats)")):
+    rates = [(kind.name, kind.title) for kind in found.kinds]
+    for name, title in (*rates, ("loss", "Loss (nats)")):
         fig, ax = drawing.axes(title=title)
         top = _models(ax, found, split, name)
         if split == "verification" and name != "loss":
@@ -57,7 +57,7 @@ def _models(ax, found, split, name) -> float:
 
 def _verifications(ax, decisions, name):
     """Draws the reference after every verification, and how far refused updates rose above it."""
-    decisions = [row for row in decisions if row["kind"] == "baseline" or row["reference_fpr"]]
+    decisions = [row for row in decisions if row["kind"] == "baseline" or row[f"reference_{name}"]]
     if not decisions:
         return
     cycle = results.column(decisions, "cycle")

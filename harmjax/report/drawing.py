@@ -45,7 +45,10 @@ def axes(width=340, height=210, *, title="", rows=1, columns=1, **settings):
     for ax in np.ravel(made):
         _quiet(ax)
     if title:
-        made.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
+        # A dollar sign in the name of a class starts no formula.
+        made.set_title(
+            title, loc="left", fontsize=11, color=INK, fontweight="bold", parse_math=False
+        )
     return fig, made
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from harmjax import offers
+from harmjax import offers, types
 from harmjax.report import markup, results
 
 POLICIES = {
@@ -64,19 +64,33 @@ def _truth(harm, gone, waiting) -> str:
 
 
 def _errors(study, found, row) -> str:
-    positives = int(np.sum(study.test.label))
-    negatives = len(study.test.label) - positives
+    number = np.bincount(study.test.label, minlength=len(found.classes)).tolist()
+    rates = [results.number(row[kind.name]) for kind in found.kinds]
     model = "The delivered model"
     if found.delivered:
         model = "The delivered model, retrained on what is left,"
-    false_alarms = _share(results.number(row["fpr"]), negatives, "controls")
-    overlooked = _share(results.number(row["fnr"]), positives, "patients")
-    return f"{model} calls {false_alarms} ill and overlooks {overlooked} on untouched test scans."
+    if found.classes == types.BINARY:
+        alarms, overlooked = map(_share, rates, number, ("controls", "patients"))
+        return f"{model} calls {alarms} ill and overlooks {overlooked} on untouched test scans."
+    wrong = _share(1 - results.number(row["accuracy"]), sum(number), "untouched test scans")
+    worst = _worst(rates)
+    if worst is None or not rates[worst]:
+        return f"{model} misdiagnoses {wrong}."
+    most = _share(rates[worst], number[worst], found.classes[worst])
+    return f"{model} misdiagnoses {wrong}, most often those of one class: {most}."
+
+
+def _worst(rates) -> int | None:
+    """The class with the highest error rate, None where none is known."""
+    known = [k for k, rate in enumerate(rates) if math.isfinite(rate)]
+    return max(known, key=rates.__getitem__, default=None)
 
 
 def _share(rate, of, what) -> str:
     if not of:
         return f"none of no {what}"
+    if math.isnan(rate):
+        return f"an unknown number of {of} {what}"
     count = round(rate * of)
     low, high = wilson(count, of)
     return f"{count} of {of} {what} ({rate:.1%}, 95% interval {100 * low:.0f} to {100 * high:.0f}%)"
@@ -112,11 +126,8 @@ def _tiles(study, found) -> markup.Html:
         ]
     for row in results.last(found):
         if row["group"] == "all":
-            tiles += [
-                (_rate(row["fpr"]), "false-positive rate, test"),
-                (_rate(row["fnr"]), "false-negative rate, test"),
-                (_plain(row["auroc"]), "AUROC, test"),
-            ]
+            tiles += _misdiagnosis(found, row)
+            tiles.append((_plain(row["auroc"]), "AUROC, test"))
     spent = per_image_and_cycle(found, len(study.names), ("control",))
     if spent is not None:
         tiles.append((f"{spent:.3g}", "forward-equivalents per training image and cycle"))
@@ -125,6 +136,17 @@ def _tiles(study, found) -> markup.Html:
         for n, what in tiles
     ]
     return markup.element("div", made, class_="tiles")
+
+
+def _misdiagnosis(found, row) -> list[tuple[str, str]]:
+    if len(found.classes) == 2:
+        return [(_rate(row[kind.name]), f"{kind.title.lower()}, test") for kind in found.kinds]
+    tiles = [(_rate(row["balanced_accuracy"]), "balanced accuracy, test")]
+    worst = _worst([results.number(row[kind.name]) for kind in found.kinds])
+    if worst is not None:
+        name = found.classes[worst]
+        tiles.append((_rate(row[f"sensitivity_{name}"]), f"lowest sensitivity, test: {name}"))
+    return tiles
 
 
 def per_image_and_cycle(found, num_samples, phases) -> float | None:

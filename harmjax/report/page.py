@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from harmjax import preparation
-from harmjax.report import head, markup, results, sections, style
+from harmjax.report import confusion, head, markup, results, sections, style
 
 
 def write(
@@ -23,7 +23,7 @@ def write(
     Raises:
         ValueError: The run is not finished, or the study is of another run.
     """
-    found = results.read(workdir)
+    found = results.read(workdir, study.classes)
     if tuple(found.harm.subject) != tuple(study.names):
         raise ValueError(
             f"{found.workdir / 'harm.csv'} lists {len(found.harm.subject)} samples that are not "
@@ -38,6 +38,7 @@ def write(
         sections.harm(found),
         sections.decisions(found),
         sections.suspects(study, found, images, max_samples),
+        confusion.section(found),
         sections.subgroups(found),
         sections.left_out(study),
         sections.cost(study, found),

@@ -7,10 +7,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import logbook, tables
+from harmjax import logbook, tables, types
 
 HARM = ("subject", "centre", "label", "harm", "p_value", "mask", "verdict", "cycle")
 SIMULATED = ("corrupted", "kind")
+
+
+class Kind(NamedTuple):
+    """One kind of misdiagnosis: that of scans of one class."""
+
+    name: str  # column of its rate; `reference_NAME` is that of the last accepted model
+    title: str
+    short: str
+
+
+BINARY = (
+    Kind("fpr", "False-positive rate", "FPR"),
+    Kind("fnr", "False-negative rate", "FNR"),
+)
+
+
+class Confusion(NamedTuple):
+    """confusion.csv: the delivered model on the test scans."""
+
+    number: np.ndarray  # [K] int, scans of each class
+    taken: np.ndarray  # [K, K] int, those of the row's class that were taken for the column's
 
 
 class Harm(NamedTuple):
@@ -18,7 +39,7 @@ class Harm(NamedTuple):
 
     subject: list[str]  # [N]
     centre: np.ndarray  # [N] str
-    label: np.ndarray  # [N] int
+    label: np.ndarray  # [N] int, index of the class
     harm: np.ndarray  # [N] float, NaN where unknown
     p_value: np.ndarray  # [N] float, NaN where there is none
     mask: np.ndarray  # [N] float, what the delivered model was trained on
@@ -42,13 +63,21 @@ class Results(NamedTuple):
     metrics: list  # of the travelled model
     delivered: list  # of the retrained model, [] where nothing was retrained
     cost: list  # entries by phase and cycle
+    classes: tuple[str, ...]  # [K] names
+    kinds: tuple[Kind, ...]  # [K] of misdiagnosis
+    confusion: Confusion | None  # None where the run wrote none
 
 
-def read(workdir) -> Results:
+def read(workdir, classes=types.BINARY) -> Results:
     """Everything that a run wrote.
 
+    Args:
+        workdir: Of the run.
+        classes: [K] names. Of more than two, rows of decisions and metrics also get the columns of
+            `Results.kinds`, as rates.
+
     Raises:
-        ValueError: The run is not finished; names the missing table.
+        ValueError: The run is not finished, or has other classes; names the table.
     """
     workdir = pathlib.Path(workdir)
     for name in ("harm.csv", "metrics.csv"):
@@ -63,22 +92,68 @@ def read(workdir) -> Results:
         config=about.get("config", {}),
         versions=about.get("versions", {}),
         devices=about.get("devices", []),
-        harm=_harm(tables.read(workdir / "harm.csv")),
-        decisions=tables.read(workdir / "decisions.csv"),
-        metrics=tables.read(workdir / "metrics.csv"),
-        delivered=tables.read(workdir / "delivered.csv"),
+        harm=_harm(tables.read(workdir / "harm.csv"), classes),
+        decisions=_with_rates(tables.read(workdir / "decisions.csv"), classes, _decided),
+        metrics=_with_rates(tables.read(workdir / "metrics.csv"), classes, _measured),
+        delivered=_with_rates(tables.read(workdir / "delivered.csv"), classes, _measured),
         cost=logbook.read_cost(workdir / "cost.json"),
+        classes=tuple(classes),
+        kinds=_kinds(classes),
+        confusion=_confusion(workdir / "confusion.csv", classes),
     )
 
 
-def _harm(rows) -> Harm:
+def _kinds(classes) -> tuple[Kind, ...]:
+    if len(classes) == 2:
+        return BINARY
+    return tuple(Kind(f"error_{k}", f"Error rate: {c}", c) for k, c in enumerate(classes))
+
+
+def _with_rates(rows, classes, rates) -> list[dict]:
+    if len(classes) == 2:
+        return rows
+    named = [(kind.name, kind.short) for kind in _kinds(classes)]
+    return [row | {k: v for pair in named for k, v in rates(row, *pair).items()} for row in rows]
+
+
+def _decided(row, name, of) -> dict[str, str]:
+    scans = number(row[f"n_{of}"])
+    wrong = {name: row[f"errors_{of}"], f"reference_{name}": row[f"reference_{of}"]}
+    return {column: _ratio(text, scans) for column, text in wrong.items()}
+
+
+def _ratio(text, scans) -> str:
+    return str(number(text) / scans) if text and scans else ""
+
+
+def _measured(row, name, of) -> dict[str, str]:
+    right = row[f"sensitivity_{of}"]
+    return {name: str(1 - number(right)) if right else ""}
+
+
+def _confusion(path, classes) -> Confusion | None:
+    rows = tables.read(path)
+    if not rows:
+        return None
+    if [row["class"] for row in rows] != list(classes):
+        raise ValueError(f"{path} is not of the classes {', '.join(classes)}: run it again")
+    taken = [[int(row[f"predicted_{name}"]) for name in classes] for row in rows]
+    return Confusion(np.array([int(row["n"]) for row in rows]), np.array(taken))
+
+
+def _harm(rows, classes) -> Harm:
     first = rows[0] if rows else {}
     known = (*HARM, *SIMULATED)
     simulated = "corrupted" in first
+    called = logbook.class_labels(range(len(classes)), classes)
+    known_as = {str(name): k for k, name in enumerate(called)}
+    strange = sorted({row["label"] for row in rows} - known_as.keys())
+    if strange:
+        raise ValueError(f"harm.csv has the class {strange[0]!r}; known: {', '.join(known_as)}")
     return Harm(
         subject=[row["subject"] for row in rows],
         centre=np.array([row["centre"] for row in rows], object),
-        label=np.array([int(row["label"]) for row in rows], int),
+        label=np.array([known_as[row["label"]] for row in rows], int),
         **{name: column(rows, name) for name in ("harm", "p_value", "mask", "cycle")},
         verdict=np.array([row["verdict"] for row in rows], object),
         evidence={name: column(rows, name) for name in first if name not in known},

@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmjax import types
 from harmjax.report import markup, results, slices
 
+UNNAMED = ("control", "disease")  # what a person has, where nobody has named the classes
 ODD = 3.5  # robust standard deviations from the centre's median, beyond which a value stands out
-CLASSES = ("control", "disease")
 
 
 class Shown(NamedTuple):
@@ -57,7 +58,7 @@ def cards(study, found: results.Results, chosen) -> list[markup.Html]:
     return [
         markup.element(
             "article",
-            _heading(found.harm, i),
+            _heading(found, i),
             _evidence(found.harm, i),
             show(study, found, i, twin(found.harm, i)),
             class_="scan",
@@ -66,7 +67,8 @@ def cards(study, found: results.Results, chosen) -> list[markup.Html]:
     ]
 
 
-def _heading(harm, i) -> markup.Html:
+def _heading(found, i) -> markup.Html:
+    harm = found.harm
     verdict = harm.verdict[i]
     cycle = f" in cycle {harm.cycle[i]:.0f}" if np.isfinite(harm.cycle[i]) else ""
     score = f"harm {harm.harm[i]:.3g}" if np.isfinite(harm.harm[i]) else "harm unknown"
@@ -84,10 +86,15 @@ def _heading(harm, i) -> markup.Html:
         truth,
         markup.element(
             "span",
-            f"{harm.centre[i]}, {CLASSES[harm.label[i]]}, {score}{chance}",
+            f"{harm.centre[i]}, {_diagnosis(found, i)}, {score}{chance}",
             class_="muted",
         ),
     )
+
+
+def _diagnosis(found, i) -> str:
+    words = UNNAMED if found.classes == types.BINARY else found.classes
+    return words[found.harm.label[i]]
 
 
 def _evidence(harm, i) -> markup.Html | None:
@@ -120,15 +127,15 @@ def _images(study, found, i, other) -> markup.Html:
 
     made = [figure(i, pictures[0], f"{harm.subject[i]}, {harm.verdict[i]}")]
     if other is not None:
-        made.append(figure(other, pictures[1], _twin_caption(harm, i, other)))
+        made.append(figure(other, pictures[1], _twin_caption(found, i, other)))
     return markup.element("div", made, class_="pair")
 
 
-def _twin_caption(harm, i, other) -> str:
-    where = "of the same centre"
+def _twin_caption(found, i, other) -> str:
+    harm, where = found.harm, "of the same centre"
     if harm.centre[other] != harm.centre[i]:
         where = f"of {harm.centre[other]}, as no sample of {harm.centre[i]} is left to compare with"
-    return f"{harm.subject[other]}, {CLASSES[harm.label[other]]}, kept, {where}"
+    return f"{harm.subject[other]}, {_diagnosis(found, other)}, kept, {where}"
 
 
 def _features(study, found, i, other) -> markup.Html:

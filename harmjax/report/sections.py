@@ -1,9 +1,11 @@
 """The sections of a run's page, in their order."""
 
 import json
+import re
 
 import numpy as np
 
+from harmjax import metrics, types
 from harmjax.report import curves, head, markup, results, samples, strips
 
 PHASES = {"warmup": "warm-up", "control": "quality control", "delivery": "retraining"}
@@ -15,6 +17,11 @@ HOW_IT_DECIDES = {  # by a kind of decision that only such a policy makes
     "that of the verification scans of its class. One with a small p-value is set aside, and "
     "eliminated or returned when it is examined.",
 }
+ABBREVIATED = {
+    **{"balanced_accuracy": "balanced accuracy", "f1": "F1"},
+    **{name: name.upper() for name in ("auroc", "fpr", "fnr")},
+}
+BY_CLASS = "The diagnosis is the most probable class; AUROC: each class against all others, mean; "
 MOST_REFUSALS = 60
 FEW = 30
 
@@ -26,7 +33,7 @@ def errors(found: results.Results) -> markup.Html:
         keys.append(_key("delivered", "s", "delivered: retrained on what is left"))
     checks = [*keys, _key("reference", "-", "reference: the last accepted model")]
     checks.append(_key("eliminated", "|", "refused updates, up to the rate they would have had"))
-    was_verified = any(row["reference_fpr"] for row in found.decisions)
+    was_verified = any(row[f"reference_{found.kinds[0].name}"] for row in found.decisions)
     test, held_out = curves.errors(found, "test"), curves.errors(found, "verification")
     return markup.join(
         markup.element("h2", "Errors per cycle"),
@@ -68,18 +75,21 @@ def harm(found: results.Results) -> markup.Html:
             strips.remainder(found),
         ),
         [markup.element("ul", shapes, class_="legend"), chart] if chart else None,
-        _details("Table of centres", _centres(scores)),
+        _details("Table of centres", _centres(found)),
     )
 
 
-def _centres(harm) -> markup.Html:
-    header = ["centre", "samples", "with disease", "eliminated", "pending", "largest harm"]
+def _centres(found) -> markup.Html:
+    harm, classes = found.harm, dict(enumerate(found.classes))
+    if found.classes == types.BINARY:
+        classes = {1: "with disease"}
+    header = ["centre", "samples", *classes.values(), "eliminated", "pending", "largest harm"]
     header += ["planted"] if harm.simulated else []
     rows = []
     for name in sorted(set(harm.centre)):
         here = harm.centre == name
         known = harm.harm[here & np.isfinite(harm.harm)]
-        row = [name, here.sum(), harm.label[here].sum()]
+        row = [name, here.sum(), *((harm.label[here] == k).sum() for k in classes)]
         row += [(here & (harm.verdict == v)).sum() for v in ("eliminated", "pending")]
         row.append(f"{known.max():.3g}" if len(known) else "–")
         rows.append(row + ([(here & harm.corrupted).sum()] if harm.simulated else []))
@@ -96,17 +106,19 @@ def decisions(found: results.Results) -> markup.Html:
     kinds = {r["kind"] for r in found.decisions}
     refused = [r for r in found.decisions if r["accepted"] == "0"]
     shown = refused[-MOST_REFUSALS:]
+    rates = [name for kind in found.kinds for name in (kind.name, f"reference_{kind.name}")]
     rows = [
         [
             *(r["cycle"], r["stop"], r["centre"], r["kind"], r["subjects"].replace(";", ", ")),
-            *(_percent(r[k]) for k in ("fpr", "reference_fpr")),
-            *(_percent(r[k]) for k in ("fnr", "reference_fnr", "allowed")),
+            *(_percent(r[name]) for name in rates),
+            _percent(r["allowed"]),
             _short(r.get("p_value")),
         ]
         for r in shown
     ]
     header = ["cycle", "stop", "centre", "kind", "samples"]
-    header += ["FPR", "reference", "FNR", "reference", "allowed rise", "p-value"]
+    header += [word for kind in found.kinds for word in (kind.short, "reference")]
+    header += ["allowed rise", "p-value"]
     table = _details(
         f"Refused updates and suspects (showing the latest {len(shown)} of {len(refused)})",
         markup.table(header, rows),
@@ -188,19 +200,23 @@ def _line(harm, i) -> list:
 
 def subgroups(found: results.Results) -> markup.Html:
     """The delivered model on the test scans, overall and by subgroup."""
-    rows = results.last(found)
-    header = ["group", "scans", "accuracy", "sensitivity", "specificity", "F1", "AUROC"]
-    header += ["FPR", "FNR", "loss"]
-    names = ("accuracy", "sensitivity", "specificity", "f1", "auroc", "fpr", "fnr", "loss")
+    rows, names = results.last(found), metrics.names(found.classes)[1:]
+    header = ["group", "scans", *map(_metric, names)]
     cells = [[r["group"], r["n"], *(_three(r[name]) for name in names)] for r in rows]
     few = [r["group"] for r in rows if int(r["n"]) < FEW]
     note = f"Fewer than {FEW} scans: {', '.join(few)}. " if few else ""
-    note += "Threshold 0.5; loss in nats; – where a class is missing."
+    note += "Threshold 0.5; " if len(found.classes) == 2 else BY_CLASS
+    note += "loss in nats; – where a class is missing."
     return markup.join(
         markup.element("h2", "Subgroups: the delivered model on the test scans"),
         markup.table(header, cells) if rows else markup.element("p", "It was not measured."),
         markup.element("p", note, class_="note"),
     )
+
+
+def _metric(name) -> str:
+    """The name of a metric in the head of a table."""
+    return ABBREVIATED.get(name) or re.sub("^sensitivity_", "sensitivity: ", name)
 
 
 def left_out(study) -> markup.Html:

@@ -72,6 +72,7 @@ td{overflow-wrap:break-word;min-width:3.2em}
 .odd{color:var(--eliminated);font-weight:600}
 .shaded{display:block;padding:1px 6px;border-radius:4px;
  background:color-mix(in srgb,var(--delivered) var(--share),transparent)}
+.wrong{background:color-mix(in srgb,var(--eliminated) var(--share),transparent)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;font-size:.9rem;margin:10px 0}
 dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}

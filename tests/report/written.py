@@ -68,8 +68,7 @@ def write_run(workdir, s, *, gone=(), waiting=(), policy="verify_revisit", decid
     logbook.write_harm(
         workdir / "harm.csv", s.names, s.centres, CENTRE, LABEL, verdicts, mask, corrupted, s.kind
     )
-    counts = types.Counts(tp=5, fp=1, tn=3, fn=1)
-    rows = [logbook.baseline_row(2, counts)]
+    rows = [logbook.baseline_row(2, [[3, 1], [1, 5]])]
     if decided:
         rates = [0.75, 1 / 6, 0.25, 1 / 6, 0.1]
         rows.append([2, 0, "North", "batch", ";".join(s.names[:4]), 5, 3, 1, 1, *rates, 0])
@@ -78,11 +77,12 @@ def write_run(workdir, s, *, gone=(), waiting=(), policy="verify_revisit", decid
             [2, 1, "South", "batch", ";".join(s.names[4:8]), 5, 1, 3, 1, 0.25, *rates[1:], 1]
         )
         rows += [[3, None, "North", "revisit", s.names[i], 5, 3, 1, 1, *rates, 0] for i in gone]
-    tables.write(workdir / "decisions.csv", logbook.DECISIONS, rows)
-    tables.write(workdir / "metrics.csv", logbook.METRICS, metrics(range(4), (0.5, 0.5)))
+    tables.write(workdir / "decisions.csv", logbook.decision_columns(s.classes), rows)
+    columns = logbook.metric_columns(s.classes)
+    tables.write(workdir / "metrics.csv", columns, metrics(range(4), (0.5, 0.5)))
     if delivered:
         after = metrics(range(2, 4), (0.25, 1 / 3))
-        tables.write(workdir / "delivered.csv", logbook.METRICS, after)
+        tables.write(workdir / "delivered.csv", columns, after)
     entry = {"gradient": 12, "forward": 60, "model_bytes": 10**6, "count_bytes": 0, "seconds": 1.5}
     phases = [("warmup", 0), ("warmup", 1), ("control", 2), ("control", 3)]
     entries = [entry | {"phase": p, "cycle": c} for p, c in phases]
