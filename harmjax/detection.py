@@ -7,22 +7,24 @@ import numpy as np
 
 from harmjax import hyper, metrics, sweep, sweep_jobs, tables
 
-HEADER = (
+FOUND = (
     *("scenario", "harm", "seed", "policy", "planted", "eliminated", "hits", "recall", "good"),
     *("wrongly_eliminated", "false_rate", "auroc", "average_precision"),
-    *("test_auroc", "test_fpr", "test_fnr", "forward_equivalents", "seconds", "warmup"),
 )
+COST = ("forward_equivalents", "seconds")
 HARMS = (
     *("scenario", "harm", "seed", "warmup", "policy", "kind"),
     *("planted", "eliminated", "pending", "recall", "harm_auroc"),
 )
 RECALLS = tuple(share / 20 for share in range(1, 21))
 CURVES = ("scenario", "harm", "seed", "warmup", "policy", "recall", "precision")
-MEASURED = (
-    *("planted", "hits", "wrongly_eliminated", "good"),
-    *("test_auroc", "test_fpr", "test_fnr", "forward_equivalents", "seconds"),
-)
 WARM_UPS = ("clean", "as_is")
+
+
+def columns(config) -> tuple[str, ...]:
+    """Columns of detection.csv."""
+    rates = sweep.rates(sweep_jobs.columns(config))
+    return *FOUND, "test_auroc", *rates, *COST, "warmup"
 
 
 def settings(config) -> list[hyper.Setting]:
@@ -118,7 +120,7 @@ def detect(
         harms += _harm_rows(job.config, samples)
         curves += _curve_rows(job.config, samples)
         written = {
-            "detection": (HEADER, rows),
+            "detection": (columns(config), rows),
             "harms": (HARMS, harms),
             "precision_recall": (CURVES, curves),
         }
@@ -226,7 +228,9 @@ def _share(part, whole) -> float:
 
 def summary(rows, harms) -> str:
     """Both tables as a person reads them: means ± standard deviation where there are more seeds."""
-    parts = [_aggregated(rows, ("scenario", "harm"), MEASURED)]
+    measured = ("planted", "hits", "wrongly_eliminated", "good", "test_auroc")
+    measured += (*sweep.rates(tuple(rows[0])), *COST)
+    parts = [_aggregated(rows, ("scenario", "harm"), measured)]
     if harms:
         parts.append(_aggregated(harms, ("scenario", "harm", "kind"), HARMS[6:]))
     return "\n\n".join(parts)

@@ -13,10 +13,6 @@ from harmjax import hyper, sweep_jobs, tables
 REPLICAS = ("auto", "loop")
 CHOOSE_BY = {"loss": -1, "auroc": 1}  # of verification, and whether more of it is better
 ONLY_SIMULATED = ("planted", "hits", "wrongly_eliminated")
-SHOWN = (
-    *("verification_loss", "verification_auroc", "test_auroc", "test_fpr", "test_fnr"),
-    *("eliminated", "hits", "wrongly_eliminated", "forward_equivalents", "seconds"),
-)
 LONGEST_NAME = 100  # characters of a folder
 
 
@@ -156,6 +152,20 @@ def number(text):
         return float(text or "nan")
 
 
+def rates(header: Sequence[str]) -> tuple[str, ...]:
+    """Columns that say how often models misdiagnose test scans: of more than two classes the
+    balanced accuracy and every sensitivity.
+
+    Example:
+        >>> rates(("seed", "test_auroc", "test_sensitivity", "test_fpr", "test_fnr"))
+        ('test_fpr', 'test_fnr')
+    """
+    if "test_fpr" in header:
+        return "test_fpr", "test_fnr"
+    several = ("test_balanced_accuracy", "test_sensitivity_")
+    return tuple(name for name in header if name.startswith(several))
+
+
 def spread(values) -> str:
     """Mean ± standard deviation of what is known, without the latter for a single value.
 
@@ -176,7 +186,10 @@ def spread(values) -> str:
 
 def summary(table: Table, replicates: Sequence[str], choose_by: str, workdir) -> str:
     """The table, the means over replicates where there are any, and the best setting."""
-    shown = [name for name in SHOWN if name in table.header]
+    tested = ("test_auroc", *rates(table.header))
+    shown = ["verification_loss", "verification_auroc", *tested, "eliminated"]
+    shown += [name for name in ONLY_SIMULATED[1:] if name in table.header]
+    shown += ["forward_equivalents", "seconds"]
     rows = [[*(row[k] for k in table.keys), *(number(row[n]) for n in shown)]
             for row in table.rows]  # fmt: skip
     parts = [tables.aligned([*table.keys, *(n.replace("_", " ") for n in shown)], rows)]
@@ -184,7 +197,7 @@ def summary(table: Table, replicates: Sequence[str], choose_by: str, workdir) ->
     if len(found) < len(table.rows):
         parts.append(_means(found, shown, replicates))
     parts += [f"{row['run']}: {row['problem']}" for row in table.rows if row["problem"]]
-    parts.append(_verdict(best(found, choose_by), choose_by, replicates, workdir))
+    parts.append(_verdict(best(found, choose_by), choose_by, tested, replicates, workdir))
     return "\n\n".join(parts)
 
 
@@ -224,14 +237,14 @@ def _means(found, shown, replicates) -> str:
     return f"mean ± SD over {', '.join(replicates)}\n{tables.aligned(header, rows)}"
 
 
-def _verdict(group, choose_by, replicates, workdir) -> str:
+def _verdict(group, choose_by, tested, replicates, workdir) -> str:
     if group is None:
         return f"no best setting: no run has a verification {choose_by}"
     setting = ", ".join(f"{k}={v}" for k, v in group.setting.items()) or "the only setting"
     over = f" over {len(group.rows)} runs that differ in {', '.join(replicates)}"
     measured = ", ".join(
         f"{name.replace('_', ' ')} {spread(column(group.rows, name))}"
-        for name in dict.fromkeys((f"verification_{choose_by}", *SHOWN[2:5]))
+        for name in dict.fromkeys((f"verification_{choose_by}", *tested))
     )
     return (
         f"best by verification {choose_by}: {setting}\n"

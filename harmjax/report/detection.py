@@ -2,11 +2,12 @@
 
 import os
 import pathlib
+import re
 
 import numpy as np
 
-from harmjax import tables
-from harmjax.report import detection_charts, drawing, markup, results, style
+from harmjax import sweep, tables
+from harmjax.report import compared, detection_charts, drawing, markup, results, style
 
 MATRICES = (
     ("recall", "Recall: share of planted harmful samples that were eliminated"),
@@ -26,9 +27,10 @@ def write(workdir) -> pathlib.Path:
         ValueError: There is no such table, or it is empty.
     """
     workdir = pathlib.Path(workdir)
-    rows = _by_warm_up(tables.read(workdir / "detection.csv"))
+    rows = tables.read(workdir / "detection.csv")
     if not rows:
         raise ValueError(f"{workdir} holds no rows of detection.csv: run experiments.detect first")
+    rows = compared.with_lowest(_by_warm_up(rows))
     grid = detection_charts.Grid(rows, *(tuple(dict.fromkeys(r[n] for r in rows))
                         for n in ("policy", "scenario", "harm")))  # fmt: skip
     curves = _by_warm_up(tables.read(workdir / "precision_recall.csv"))
@@ -137,8 +139,9 @@ def _is_fraction(text) -> bool:
 
 def _summary(grid) -> markup.Html:
     """A row per policy over all scenarios and harms."""
-    names = ("recall", "false_rate", "test_fpr", "test_fnr", "test_auroc", "forward_equivalents")
-    header = ["policy", "runs", "recall", "false rate", "test FPR", "test FNR", "test AUROC"]
+    rates = sweep.rates(tuple(grid.rows[0]))
+    names = ("recall", "false_rate", *rates, "test_auroc", "forward_equivalents")
+    header = ["policy", "runs", "recall", "false rate", *map(_title, rates), "test AUROC"]
     header += ["forward-equivalents", "seconds"]
     rows = []
     for policy in grid.policies:
@@ -146,6 +149,13 @@ def _summary(grid) -> markup.Html:
         cells = [_mean(results.column(chosen, name), name) for name in (*names, "seconds")]
         rows.append([policy, len(chosen), *cells])
     return markup.table(header, rows)
+
+
+def _title(rate) -> str:
+    if rate in ("test_fpr", "test_fnr"):
+        return f"test {rate[-3:].upper()}"
+    name = re.sub("^test_sensitivity_", "", rate)
+    return f"test sensitivity: {name}" if name != rate else "test balanced accuracy"
 
 
 def _matrix(grid, name, title) -> markup.Html | None:
@@ -177,7 +187,7 @@ def _mean(values, name) -> str:
     if not len(values):
         return "–"
     mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-    if name in detection_charts.PERCENT:
+    if compared.is_share(name):
         return f"{mean:.1%} ({100 * spread:.1f})"
     if mean >= 100:
         return f"{mean:,.0f} ({spread:,.0f})"

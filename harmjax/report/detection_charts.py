@@ -4,14 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax.report import drawing, results
+from harmjax.report import compared, drawing, results
 
-ERRORS = (
-    ("test_fpr", "False-positive rate, test"),
-    ("test_fnr", "False-negative rate, test"),
-    ("test_auroc", "AUROC, test"),
-)
-PERCENT = ("recall", "false_rate", "test_fpr", "test_fnr")
+AUROC = ("test_auroc", "AUROC, test")
 MARKERS = "osD^vP"
 
 
@@ -21,7 +16,7 @@ class Grid(NamedTuple):
     Where warm-ups are compared, a policy after another warm-up counts as a policy of its own.
     """
 
-    rows: list  # of text
+    rows: list  # of text, from `compared.with_lowest`
     policies: tuple[str, ...]
     scenarios: tuple[str, ...]
     harms: tuple[str, ...]
@@ -34,12 +29,13 @@ def of(grid, **wanted) -> list:
 def errors(grid):
     """Panels of scenarios (down) and metrics (across): policies as rows, runs as dots."""
     height = 46 + 30 * len(grid.policies)
+    panels = (*compared.drawn(grid.rows), AUROC)
     fig, axes = drawing.axes(
-        860, height * len(grid.scenarios) + 34, rows=len(grid.scenarios), columns=len(ERRORS),
+        860, height * len(grid.scenarios) + 34, rows=len(grid.scenarios), columns=len(panels),
         squeeze=False, sharey=True, sharex="col",
     )  # fmt: skip
     for row, scenario in enumerate(grid.scenarios):
-        for ax, (name, title) in zip(axes[row], ERRORS, strict=True):
+        for ax, (name, title) in zip(axes[row], panels, strict=True):
             for y, policy in enumerate(grid.policies):
                 _dots(ax, grid, of(grid, scenario=scenario, policy=policy), name, y)
             ax.grid(axis="y", visible=False)
@@ -47,7 +43,7 @@ def errors(grid):
             ax.set_ylim(len(grid.policies) - 0.5, -0.5)
             ax.set_yticks(range(len(grid.policies)), grid.policies)
             ax.tick_params(axis="y", length=0, labelcolor=drawing.INK)
-            if name in PERCENT:
+            if compared.is_share(name):
                 drawing.percent(ax.xaxis)
             if row == 0:
                 ax.set_title(title, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
@@ -132,9 +128,9 @@ def cost(grid):
     """Recall and mean test error over forward-equivalents, on a logarithmic scale."""
     fig, axes = drawing.axes(860, 330, columns=2)
     cost = results.column(grid.rows, "forward_equivalents")
-    error = (results.column(grid.rows, "test_fpr") + results.column(grid.rows, "test_fnr")) / 2
+    error, called = compared.error(grid.rows)
     panels = ((results.column(grid.rows, "recall"), "harmful samples eliminated (recall)"),
-              (error, "test error (mean of both error rates)"))  # fmt: skip
+              (error, f"test error ({called})"))  # fmt: skip
     for ax, (values, title) in zip(axes, panels, strict=True):
         if (cost > 0).any():
             ax.set_xlim(cost[cost > 0].min() / 1.6, np.nanmax(cost) * 1.6)

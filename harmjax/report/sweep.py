@@ -6,10 +6,8 @@ import pathlib
 import numpy as np
 
 from harmjax import sweep
-from harmjax.report import drawing, markup, style
+from harmjax.report import compared, drawing, markup, style
 
-PANELS = (("test_auroc", "AUROC, test"), ("test_fpr", "False-positive rate, test"),
-          ("test_fnr", "False-negative rate, test"))  # fmt: skip
 LEGEND = 120  # letters beside one another
 CHOSEN = {"loss": "Loss, verification (nats)", "auroc": "AUROC, verification"}
 
@@ -24,7 +22,8 @@ def write(workdir, table: sweep.Table, replicates, choose_by: str) -> pathlib.Pa
         choose_by: 'loss' or 'auroc'.
     """
     workdir = pathlib.Path(workdir)
-    found = sweep.groups(table, replicates)
+    rows = compared.with_lowest(table.rows)
+    found = sweep.groups(table._replace(rows=rows), replicates)
     figure = _figure(found, choose_by)
     drawn = drawing.svg(figure, "sweep", "Verification and test results by setting, a dot per run")
     drawing.png(figure, workdir / "sweep.png")
@@ -43,7 +42,8 @@ def _page(workdir, table, found, choose_by, drawn) -> markup.Html:
     if best is not None:
         setting = ", ".join(f"{key} = {value}" for key, value in best.setting.items())
         said = f"Best by mean verification {choose_by}: {setting or 'the only setting'}."
-    shown = [f"verification_{choose_by}", *(column for column, _ in PANELS), "forward_equivalents"]
+    shown = [f"verification_{choose_by}", "test_auroc"]
+    shown += [*sweep.rates(table.header), "forward_equivalents"]
     means = [
         [*group.setting.values(), len(group.rows),
          *(sweep.spread(sweep.column(group.rows, column)) for column in shown)]
@@ -82,7 +82,8 @@ def _figure(found, choose_by):
     columns = max(1, LEGEND // (4 + max(map(len, lines))))
     rows = -(-len(lines) // columns) if len(lines) > 1 else 0
     fig, axes = drawing.axes(860, 500 + 18 * rows, rows=2, columns=2, sharex=True)
-    panels = ((f"verification_{choose_by}", CHOSEN[choose_by]), *PANELS)
+    panels = ((f"verification_{choose_by}", CHOSEN[choose_by]), ("test_auroc", "AUROC, test"))
+    panels += compared.drawn(found[0].rows)
     for ax, (name, title) in zip(np.ravel(axes), panels, strict=True):
         ax.set_xscale(scale or "linear")
         for i, line in enumerate(lines):
@@ -95,7 +96,7 @@ def _figure(found, choose_by):
         ax.set_title(title, loc="left", fontsize=11, color=drawing.INK, fontweight="bold")
         ax.set_xticks([place[tick] for tick in ticks], ticks)
         ax.minorticks_off()
-        if name in ("test_fpr", "test_fnr"):
+        if compared.is_share(name):
             drawing.percent(ax.yaxis)
     for ax in axes[1]:
         ax.set_xlabel(across)
