@@ -21,7 +21,7 @@ def section(found: results.Results) -> markup.Html | None:
     return markup.join(
         markup.element("h2", "Confusion: the delivered model on the test scans"),
         markup.element("p", words),
-        markup.table(header, rows),
+        markup.table(header, rows, class_="pinned"),
     )
 
 

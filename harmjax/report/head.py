@@ -76,8 +76,8 @@ def _errors(study, found, row) -> str:
     worst = _worst(rates)
     if worst is None or not rates[worst]:
         return f"{model} misdiagnoses {wrong}."
-    most = _share(rates[worst], number[worst], found.classes[worst])
-    return f"{model} misdiagnoses {wrong}, most often those of one class: {most}."
+    most = _share(rates[worst], number[worst], "scans")
+    return f"{model} misdiagnoses {wrong}, most often {found.classes[worst]}: {most}."
 
 
 def _worst(rates) -> int | None:

@@ -11,6 +11,7 @@ from harmjax import logbook, tables, types
 
 HARM = ("subject", "centre", "label", "harm", "p_value", "mask", "verdict", "cycle")
 SIMULATED = ("corrupted", "kind")
+LONGEST = 26  # letters of a class's name above a chart
 
 
 class Kind(NamedTuple):
@@ -106,7 +107,10 @@ def read(workdir, classes=types.BINARY) -> Results:
 def _kinds(classes) -> tuple[Kind, ...]:
     if len(classes) == 2:
         return BINARY
-    return tuple(Kind(f"error_{k}", f"Error rate: {c}", c) for k, c in enumerate(classes))
+    return tuple(
+        Kind(f"error_{k}", f"Error rate: {shortened(name, LONGEST)}", name)
+        for k, name in enumerate(classes)
+    )
 
 
 def _with_rates(rows, classes, rates) -> list[dict]:
@@ -161,6 +165,11 @@ def _harm(rows, classes) -> Harm:
         kind=[row.get("kind", "") for row in rows],
         simulated=simulated,
     )
+
+
+def shortened(name: str, most: int = 22) -> str:
+    """A name that is cut visibly where it has more letters."""
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def number(text) -> float:

@@ -34,15 +34,16 @@ def errors(found: results.Results) -> markup.Html:
     checks = [*keys, _key("reference", "-", "reference: the last accepted model")]
     checks.append(_key("eliminated", "|", "refused updates, up to the rate they would have had"))
     was_verified = any(row[f"reference_{found.kinds[0].name}"] for row in found.decisions)
+    charts = "charts" if len(found.classes) == 2 else "charts four"
     test, held_out = curves.errors(found, "test"), curves.errors(found, "verification")
     return markup.join(
         markup.element("h2", "Errors per cycle"),
         markup.element("h3", "Test scans, never used for a decision"),
         markup.element("ul", keys, class_="legend"),
-        markup.element("div", test, class_="charts"),
+        markup.element("div", test, class_=charts),
         markup.element("h3", "Verification scans, which decide"),
         markup.element("ul", checks if was_verified else keys, class_="legend"),
-        markup.element("div", held_out, class_="charts"),
+        markup.element("div", held_out, class_=charts),
     )
 
 

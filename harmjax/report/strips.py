@@ -36,7 +36,7 @@ def chart(found: results.Results) -> markup.Html | None:
     _scale(ax, harm.harm[drawn])
     ax.set_ylim(total, 0)
     # A dollar sign in a name starts no formula.
-    ax.set_yticks(middle, [_short(name) for name in shown], parse_math=False)
+    ax.set_yticks(middle, [results.shortened(name) for name in shown], parse_math=False)
     ax.tick_params(axis="y", length=0, labelcolor=drawing.INK)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("harm (to the right: raises misdiagnosis)")
@@ -128,7 +128,3 @@ def _unknown(ax, harm, shown, middle):
             ax.text(1.012, row, f"+{count}", transform=ax.get_yaxis_transform(), va="center",
                     fontsize=9, color=drawing.MUTED)  # fmt: skip
     ax.set_title("not scored", loc="right", fontsize=9, color=drawing.MUTED, pad=2)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else name[:21] + "…"

@@ -82,7 +82,8 @@ summary{cursor:pointer;color:var(--delivered);font-size:.9rem}
  break-inside:avoid}
 .scan header{display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline;margin-bottom:8px}
 .scan h3{overflow-wrap:anywhere}
-.scan th:first-child,.scan td:first-child{position:sticky;left:0;background:var(--ground);
+.scan th:first-child,.scan td:first-child,
+.pinned th:first-child,.pinned td:first-child{position:sticky;left:0;background:var(--ground);
  white-space:nowrap}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:10px 14px}
 .pair figure{margin:0;min-width:0}
