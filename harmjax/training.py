@@ -313,9 +313,11 @@ def summary(study: preparation.Study, outcome: Outcome) -> str:
     found = outcome.metrics
     lines = [f"WARNING: {alarm}" for alarm in alarms(outcome.verdicts)]
     left = set(np.asarray(study.train.label)[np.asarray(outcome.mask) > 0].tolist())
-    if -1 not in left and len(left) < len(study.classes):
+    lost = [name for k, name in enumerate(study.classes) if k not in left]
+    if lost and -1 not in left:
+        which = "one class" if len(study.classes) == 2 else " and ".join(lost)
         lines.append(
-            "WARNING: of one class no training sample is left, and the delivered model knows "
+            f"WARNING: of {which} no training sample is left, and the delivered model knows "
             "nothing of it; look at what was eliminated"
         )
     lines += [

@@ -74,6 +74,13 @@ def test_what_a_person_reads_names_classes(run):
         assert text.count(f"Error rate: {name}") == 2 and f"sensitivity: {name}" in text
 
 
+def test_a_class_of_which_nobody_is_left_is_named(run):
+    _, study, outcome = run
+    none_left = outcome._replace(mask=np.asarray(study.train.label) == 2)
+    said = training.summary(study, none_left)
+    assert "WARNING: of HC and MCI no training sample is left" in said
+
+
 def test_the_page_of_classes_is_whole(run):
     found = read(run[0] / "report.html")
     assert len(found.ids) == len(set(found.ids)) and "script" not in found.tags
