@@ -109,10 +109,10 @@ def metric_rows(cycle, evaluation) -> list[list]:
 
     Args:
         cycle: The cycle.
-        evaluation: Split -> subgroup -> metrics, in the order of tables.
+        evaluation: Split -> subgroup -> `metrics.Assessed`.
     """
     return [
-        [cycle, split, group, *found.values()]
+        [cycle, split, group, *found.measured.values()]
         for split, groups in evaluation.items()
         for group, found in groups.items()
     ]
@@ -123,17 +123,15 @@ def confusion_columns(classes) -> tuple[str, ...]:
     return "class", "n", *(f"predicted_{name}" for name in classes)
 
 
-def confusion_rows(logits, labels, classes) -> list[list]:
+def confusion_rows(found: metrics.Assessed, classes) -> list[list]:
     """Rows of confusion.csv; a scan whose logits are NaN counts in `n` only.
 
     Args:
-        logits: [M, K] float.
-        labels: [M] int.
+        found: Of the scans.
         classes: [K] names.
     """
-    number = np.bincount(labels, minlength=len(classes)).tolist()
-    taken = metrics.confusion(logits, labels, len(classes)).tolist()
-    return [[name, n, *row] for name, n, row in zip(classes, number, taken, strict=True)]
+    rows = zip(classes, found.number.tolist(), found.confusion.tolist(), strict=True)
+    return [[name, number, *taken] for name, number, taken in rows]
 
 
 def cost_entry(phase: str, cycle: int, asked) -> dict:
@@ -235,12 +233,15 @@ def equivalents(passes) -> int:
 def class_labels(labels, classes) -> list:
     """What harm.csv calls the class [N] of every sample: 0 or 1 of two, its name of more.
 
+    Nothing where the label is -1, not known here.
+
     Args:
         labels: [N] int.
         classes: [K] names.
     """
     labels = np.asarray(labels).tolist()
-    return labels if len(classes) == 2 else [classes[label] for label in labels]
+    known = range(2) if len(classes) == 2 else classes
+    return [known[label] if label >= 0 else None for label in labels]
 
 
 def write_harm(

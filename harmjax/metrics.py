@@ -1,6 +1,7 @@
 """Misdiagnosis, measured on the host: error rates, AUROC and loss, overall and by subgroup."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,8 +75,16 @@ def confusion(logits, labels, num_classes: int) -> np.ndarray:
     return found
 
 
-def by_group(logits, labels, groups, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The metrics of every subgroup, by its name.
+class Assessed(NamedTuple):
+    """How a model does on some scans."""
+
+    measured: dict[str, float]  # by `names`
+    confusion: np.ndarray  # [K, K] int, see `confusion`
+    number: np.ndarray  # [K] int, scans of each class, those without a diagnosis included
+
+
+def by_group(logits, labels, groups, classes: Sequence[str]) -> dict[str, Assessed]:
+    """How a model does on every subgroup, by its name.
 
     Args:
         logits: [M, K] float.
@@ -83,7 +92,16 @@ def by_group(logits, labels, groups, classes: Sequence[str]) -> dict[str, dict[s
         groups: Pairs of name and members [M] bool, see `groups`.
         classes: [K] names.
     """
-    return {name: metrics(logits[who], labels[who], classes) for name, who in groups}
+    labels = np.asarray(labels)
+
+    def assessed(logits, labels):
+        return Assessed(
+            metrics(logits, labels, classes),
+            confusion(logits, labels, len(classes)),
+            np.bincount(labels, minlength=len(classes)),
+        )
+
+    return {name: assessed(logits[who], labels[who]) for name, who in groups}
 
 
 def of_sums(confusion, loss: float, area: float, classes: Sequence[str]) -> dict[str, float]:

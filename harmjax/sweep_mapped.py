@@ -181,6 +181,6 @@ def _kept(config, workdir, study, policy, one: Trained, seconds) -> training.Out
         model=one.model,
         mask=np.asarray(policy.offer(state, cycles).weight),
         verdicts=jax.device_get(policy.verdicts(state, cycles)),
-        metrics=evaluations[-1]["test"]["all"],
+        metrics=evaluations[-1]["test"]["all"].measured,
         cost={"phases": {"train": {"forward_equivalents": passes, "seconds": seconds}}},
     )

@@ -277,11 +277,11 @@ def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
 
 def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
     study, workdir = run.study, run.workdir
-    logits, labels = run.logits(model, study.test.image), np.asarray(study.test.label)
+    found = run.evaluate(model)["test"]["all"]
     tables.write(
         workdir / "confusion.csv",
         logbook.confusion_columns(study.classes),
-        logbook.confusion_rows(logits, labels, study.classes),
+        logbook.confusion_rows(found, study.classes),
     )
     logbook.write_harm(
         workdir / "harm.csv",
@@ -295,9 +295,8 @@ def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
         study.kind,
         study.drop,
     )
-    found = run.evaluate(model)["test"]["all"]
     cost = logbook.summarise_cost(logbook.read_cost(workdir / "cost.json"))
-    return Outcome(model, mask, jax.device_get(verdicts), found, cost)
+    return Outcome(model, mask, jax.device_get(verdicts), found.measured, cost)
 
 
 def alarms(verdicts: types.Verdicts) -> list[str]:

@@ -19,25 +19,26 @@ def assess(logits, labels, members, *, minimum: int) -> dict | None:
         minimum: Fewest scans.
 
     Returns:
-        `confusion` [K, K] int64, `loss` the summed cross-entropy in nats, and `histogram`
-        [K, K, BINS] int64: of the scans of each class (second axis) the probability of each class
-        (first axis).
+        `number` [K] int64 of each class, `confusion` [K, K] int64, `loss` the summed cross-entropy
+        in nats, and `histogram` [K, K, BINS] int64: of the scans of each class (second axis) the
+        probability of each class (first axis).
     """
     logits, labels = np.asarray(logits, float)[members], np.asarray(labels)[members].astype(int)
-    if len(labels) < minimum or not len(labels):
+    if len(labels) < max(minimum, 1):
         return None
     num_classes = logits.shape[1]
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    known = ~np.isnan(log_p).any(axis=1)
+    place = np.clip(np.exp(log_p[known]) * BINS, 0, BINS - 1).astype(int)
     histogram = np.zeros((num_classes, num_classes, BINS), np.int64)
-    with np.errstate(invalid="ignore"):
-        place = np.clip((np.exp(log_p) * BINS), 0, BINS - 1)
-    lost = np.isnan(log_p).any(axis=1)
     for k in range(num_classes):
-        np.add.at(histogram, (k, labels[~lost], place[~lost, k].astype(int)), 1)
-    loss = float(-log_p[np.arange(len(labels)), labels].sum())
-    return {"confusion": confusion, "loss": loss, "histogram": histogram}
+        np.add.at(histogram, (k, labels[known], place[:, k]), 1)
+    return {
+        "number": np.bincount(labels, minlength=num_classes),
+        "confusion": metrics.confusion(logits, labels, num_classes).astype(np.int64),
+        "loss": float(-log_p[np.arange(len(labels)), labels].sum()),
+        "histogram": histogram,
+    }
 
 
 def added(parts: Sequence[dict | None]) -> dict | None:
@@ -48,8 +49,8 @@ def added(parts: Sequence[dict | None]) -> dict | None:
     return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
-def measured(sums: dict, classes: Sequence[str]) -> dict[str, float]:
-    """Metrics by `metrics.names`, and `auroc_error`, from sums.
+def assessed(sums: dict, classes: Sequence[str]) -> metrics.Assessed:
+    """How a model does, from sums: metrics by `metrics.names`, and `auroc_error`.
 
     Within a bin the order of probabilities is not known, and counts half. `auroc_error` is what the
     AUROC may therefore be off by at most.
@@ -58,16 +59,16 @@ def measured(sums: dict, classes: Sequence[str]) -> dict[str, float]:
         sums: From `added`.
         classes: [K] names.
     """
-    histogram, number = sums["histogram"], int(sums["confusion"].sum())
+    number, confusion, histogram = sums["number"], sums["confusion"], sums["histogram"]
     each = [_area(histogram[k], k) for k in range(len(classes))]
     if len(classes) == 2:
         each = each[1:]
     area, error = (float(np.mean(column)) for column in zip(*each, strict=True))
-    if histogram[0].sum() < number:  # a scan without a number has no diagnosis
-        nothing = dict.fromkeys(metrics.names(classes), float("nan"))
-        return nothing | {"n": number, "auroc_error": float("nan")}
-    found = metrics.of_sums(sums["confusion"], sums["loss"] / number, area, classes)
-    return found | {"auroc_error": error}
+    found = metrics.of_sums(confusion, sums["loss"] / number.sum(), area, classes)
+    found |= {"auroc_error": error}
+    if confusion.sum() < number.sum():  # a scan without a diagnosis is neither right nor wrong
+        found = dict.fromkeys(found, float("nan")) | {"n": int(number.sum())}
+    return metrics.Assessed(found, confusion, number)
 
 
 def _area(histogram, k) -> tuple[float, float]:

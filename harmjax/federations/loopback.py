@@ -99,7 +99,7 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
             }
             return {
                 split: {
-                    name: assessment.measured(one, classes)
+                    name: assessment.assessed(one, classes)
                     for name, one in groups.items()
                     if one is not None
                 }
