@@ -47,7 +47,7 @@ def start(learner, policy, program, image):
     """The traveller before the first cycle, for training scans `image` [N, *S]."""
     model = jax.jit(learner.init)(jax.random.key(0), jnp.asarray(image[:1]))
     model = jax.device_put(model, jax.local_devices()[0])
-    state = policy.init(len(image), program.counts(model))
+    state = policy.init(len(image), program.confusion(model))
     return jax.device_put(types.Travel(model, state), jax.local_devices()[0])
 
 

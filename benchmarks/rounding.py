@@ -68,7 +68,7 @@ def gradient(decisions, form, rounded):
     def loss(params, image):
         model = variables._replace(params=params)
         logits, _, _ = classifier.apply(model, image, jnp.ones(BATCH), keys, True)
-        return jnp.mean(jnp.logaddexp(0, logits) - label * logits)
+        return jnp.mean(jnp.logaddexp(0, logits[:, 1]) - label * logits[:, 1])
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(forms.forced(form))

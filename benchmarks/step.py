@@ -109,7 +109,7 @@ def tasks(shape, width, batch, verification):
                 jax.random.split(key, batch),
                 True,
             )
-            losses = optax.sigmoid_binary_cross_entropy(logits, labels)
+            losses = optax.sigmoid_binary_cross_entropy(logits[:, 1], labels)
             return jnp.mean(weight * losses), updated
 
         gradient, updated = jax.grad(loss, has_aux=True)(variables.params)

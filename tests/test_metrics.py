@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from harmjax import metrics, tables
+from harmjax import metrics, tables, types
 
 labelled = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30).filter(
     lambda pairs: 0 < sum(label for _, label in pairs) < len(pairs)
@@ -35,17 +35,22 @@ def test_precision_at_a_recall_agrees_with_scikit_learn(pairs):
     np.testing.assert_allclose(metrics.precision_at(scores, labels, asked), best)
 
 
+def binary(logit):
+    return np.stack([np.zeros(len(logit)), logit], axis=1)
+
+
 def test_metrics_by_hand():
-    found = metrics.metrics([2.0, -1.0, 1.0, -3.0, 0.5], [1, 1, 0, 0, 1])
-    assert (found.n, found.accuracy, found.fpr) == (5, 0.6, 0.5)
-    assert found.fnr == pytest.approx(1 / 3) and found.f1 == pytest.approx(2 / 3)
+    found = metrics.metrics(binary([2.0, -1.0, 1.0, -3.0, 0.5]), [1, 1, 0, 0, 1])
+    assert tuple(found) == metrics.names(types.BINARY)
+    assert (found["n"], found["accuracy"], found["fpr"]) == (5, 0.6, 0.5)
+    assert found["fnr"] == pytest.approx(1 / 3) and found["f1"] == pytest.approx(2 / 3)
     losses = np.log1p(np.exp([-2.0, 1.0, 1.0, -3.0, -0.5]))
-    assert found.loss == pytest.approx(losses.mean())
+    assert found["loss"] == pytest.approx(losses.mean())
 
 
 def test_a_missing_class_is_nan_not_zero():
-    found = metrics.metrics([1.0, -1.0], [1, 1])
-    assert math.isnan(found.auroc) and math.isnan(found.fpr) and found.fnr == 0.5
+    found = metrics.metrics(binary([1.0, -1.0]), [1, 1])
+    assert math.isnan(found["auroc"]) and math.isnan(found["fpr"]) and found["fnr"] == 0.5
 
 
 def test_groups_by_sex_and_age():

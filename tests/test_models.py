@@ -59,19 +59,20 @@ def test_contract(name, kind):
             logits, features, updated = classifier.apply(
                 variables._replace(params=params), image, weight, keys, True
             )
-            return jnp.sum(weight * jnp.sin(logits)), (logits, features, updated)
+            return jnp.sum(weight @ jnp.sin(logits)), (logits, features, updated)
 
         return jax.grad(loss, has_aux=True)(variables.params)
 
     step = jax.jit(training)
     gradient, (logits, features, updated) = step(variables, image, weight, keys)
 
-    assert logits.shape == (3,)
+    assert logits.shape == (3, 2)
+    assert not logits[:, 0].any()
     assert logits.dtype == jnp.float32
     assert features.shape[0] == 3
     assert features.ndim == 2
     dense = variables.params["head"]
-    close(features @ dense["kernel"][:, 0] + dense["bias"], logits)
+    close(features @ dense["kernel"][:, 0] + dense["bias"], logits[:, 1])
     assert jax.tree.structure(updated) == jax.tree.structure(variables)
     close(updated.params, variables.params, 0, 0)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -134,7 +135,7 @@ def test_maps_over_stacked_variables(name):
         def loss(params):
             model = variables._replace(params=params)
             logits, _, updated = classifier.apply(model, image, weight, keys, True)
-            return jnp.sum(weight * jnp.sin(logits)), updated.batch_stats
+            return jnp.sum(weight @ jnp.sin(logits)), updated.batch_stats
 
         return jax.grad(loss, has_aux=True)(variables.params)
 
@@ -277,7 +278,7 @@ def test_logistic_regression_is_an_mlp_without_hidden_layers():
     variables = classifier.init(jax.random.key(0), row)
     logits, features, _ = classifier.apply(variables, row, jnp.ones(1), None, False)
     close(features, row)
-    close(logits, row @ variables.params["head"]["kernel"][:, 0])
+    close(logits[:, 1], row @ variables.params["head"]["kernel"][:, 0])
 
 
 @pytest.mark.parametrize(("form", "windows"), [("cpu", 3), ("cpu", 4096), ("gpu", 4096)])
@@ -372,7 +373,7 @@ def test_a_network_has_one_gradient_in_the_form_for_gpu_and_by_lax():
     def loss(params):
         model = types.Variables(params, variables.batch_stats)
         logits = classifier.apply(model, image, weight, keys, True)[0]
-        return jnp.sum(weight * jnp.sin(logits))
+        return jnp.sum(weight @ jnp.sin(logits))
 
     def gradient(form):
         with forms.forced(form):

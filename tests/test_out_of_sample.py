@@ -13,24 +13,29 @@ def wrong(logit):
     return 1 / (1 + math.exp(-logit))
 
 
+def binary(logit):
+    return np.stack([np.zeros_like(logit), logit], axis=-1)
+
+
 def test_by_hand():
     masks = [[1, 0, 0], [0, 1, 0]]
     logits = [[100.0, 2.0, -1.0], [3.0, 100.0, 0.5]]
-    found = out_of_sample.out_of_sample(masks, logits, [0, 1, 1])
+    found = out_of_sample.out_of_sample(masks, binary(logits), [0, 1, 1])
     by_hand = [wrong(3.0), wrong(-2.0), (wrong(1.0) + wrong(-0.5)) / 2]
     np.testing.assert_allclose(found, np.array(by_hand) - 0.5)
 
 
 def test_a_sample_that_everyone_has_seen_is_not_judged():
-    found = out_of_sample.out_of_sample([[1, 0], [1, 0]], np.zeros((2, 2)), [0, 1])
+    found = out_of_sample.out_of_sample([[1, 0], [1, 0]], np.zeros((2, 2, 2)), [0, 1])
     np.testing.assert_array_equal(found, [np.nan, 0.0])
 
 
 @pytest.mark.parametrize(
     "masks, logits, match",
     [
-        ([[1, 0]], [[0.0, 0.0], [0.0, 0.0]], r"masks \(1, 2\), logits \(2, 2\)"),
-        ([[1, 0]], [[0.0, np.inf]], r"models \[0\] are not finite"),
+        ([[1, 0]], np.zeros((2, 2, 2)), r"masks \(1, 2\), logits \(2, 2, 2\)"),
+        ([[1, 0]], np.zeros((1, 2)), r"need \[R, N\], \[R, N, K\] and \[N\]"),
+        ([[1, 0]], binary([[0.0, np.inf]]), r"models \[0\] are not finite"),
     ],
 )
 def test_wrong_input_says_so(masks, logits, match):
@@ -46,7 +51,7 @@ def nearest_mean(samples, labels):
         logits = []
         for mask in masks:
             one, two = (samples[(mask > 0) & (labels == k)].mean() for k in (0, 1))
-            logits.append((samples - (one + two) / 2) * (two - one))
+            logits.append(binary((samples - (one + two) / 2) * (two - one)))
         return np.array(logits)
 
     asked = []

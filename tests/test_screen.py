@@ -12,6 +12,7 @@ import pytest
 from harmjax import itinerary, learner, models, policies, scorers, training, travel, types
 from harmjax.federations import memory
 from harmjax.policies import evidence, screen
+from tests import classes
 
 CENTRES, EACH, F = 8, 20, 6
 KEY = jax.random.key(5)
@@ -34,6 +35,13 @@ def planted(train, ids, *, flipped=(), image=9.0):
     return train._replace(image=damaged, label=label)
 
 
+def alike(held_out):
+    """Confusion of a model that takes every scan for one of the first class."""
+    confusion = np.zeros((2, 2), np.int32)
+    confusion[:, 0] = np.bincount(held_out.label, minlength=2)
+    return confusion
+
+
 def run(train, held_out, cycles=4, **settings):
     """The traveller after some cycles, and the records of all of them."""
     lrn = learner.learner(models.get("mlp")(hidden=(8,)), lambda cycle: 0.02)
@@ -45,9 +53,8 @@ def run(train, held_out, cycles=4, **settings):
         fed = memory.memory(lrn, *data, KEY)
         return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
 
-    counts = types.Counts(0, 0, 0, len(held_out.label))
     model = lrn.init(jax.random.key(0), train.image[:1])
-    traveller = types.Travel(model, policy.init(len(train.label), counts))
+    traveller = types.Travel(model, policy.init(len(train.label), alike(held_out)))
     records = []
     for cycle in range(cycles):
         traveller, record = one((train, held_out), traveller, cycle)
@@ -135,7 +142,7 @@ def trained_on():
         traveller, _ = one(plain, unchanged, (mixed(2), held_out), traveller, cycle)
 
     def run(train, held_out, model, cycles=2, changed=unchanged, alarms=(0, 0, 0), policy=policy):
-        state = policy.init(len(train.label), types.Counts(0, 0, 0, len(held_out.label)))
+        state = policy.init(len(train.label), alike(held_out))
         after = types.Travel(model, state._replace(alarms=jnp.array(alarms, bool)))
         records = []
         for cycle in range(cycles):
@@ -335,7 +342,7 @@ def test_soft_weights_follow_the_p_values():
 
 def test_the_state_between_cycles_keeps_its_shape():
     policy, traveller, _ = run(samples(0), samples(1), cycles=1)
-    fresh = policy.init(CENTRES * EACH, types.Counts(0, 0, 0, CENTRES * EACH))
+    fresh = policy.init(CENTRES * EACH, alike(samples(1)))
     before, after = (jax.tree.map(jnp.shape, state) for state in (fresh, traveller.state))
     assert before == after
 
@@ -397,7 +404,8 @@ def test_a_verification_scan_is_measured_against_the_other_half():
         spread = 1.4826 * np.median(np.abs(harm[own] - middle))
         expected = (harm[own] - middle) / spread
         np.testing.assert_allclose(total[own, 0], expected, rtol=1e-3, atol=1e-3)
-    assert sum(int(c) for c in yard.counts) == len(half)
+    predicted = np.asarray(lrn.logits(model, held_out.image)).argmax(1)
+    assert yard.confusion.tolist() == classes.confused(held_out.label, predicted, 2)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_finished_runs_are_skipped_and_a_killed_one_resumes(patients, tmp_path, 
         *(("0.1", "0"), ("0.1", "1"))
     ]
     delivered = tmp_path / "killed" / again.rows[1]["run"]
-    assert len(prediction.predict(delivered, patients.data.manifest)[0]) == 123
+    assert len(prediction.predict(delivered, patients.data.manifest).rows) == 123
     assert float(again.rows[1]["verification_loss"]) == pytest.approx(
         verification_loss(patients, delivered, tmp_path), rel=1e-5
     )
@@ -187,7 +187,7 @@ def check_mapped(config, tmp_path, looped, monkeypatch):
     folders = [tmp_path / name / looped.rows[0]["run"] for name in ("whole", "mapped")]
     one, two = (tables.read(folder / "metrics.csv") for folder in folders)
     assert [row["group"] for row in one] == [row["group"] for row in two]
-    one, two = (prediction.predict(folder, config.data.manifest)[0] for folder in folders)
+    one, two = (prediction.predict(folder, config.data.manifest).rows for folder in folders)
     assert [row[3] for row in one] == pytest.approx([row[3] for row in two], abs=1e-4)
 
 
@@ -230,7 +230,7 @@ def verification_loss(config, workdir, scratch):
     study = preparation.prepare(config, scratch, progress=False)
     learner, model = runs.model(workdir, runs.config(workdir), study.verification.image[:1])
     logits = np.asarray(learner.logits(model, study.verification.image))
-    return metrics.metrics(logits, study.verification.label).loss
+    return metrics.metrics(logits, study.verification.label)["loss"]
 
 
 def test_policies_start_from_one_warm_up_and_report_what_they_found(patients, tmp_path):

@@ -237,8 +237,8 @@ def test_a_grid_without_a_runs_verdicts_is_not_counted_as_nothing_found(short, t
 
 
 def test_scans_without_a_diagnosis_are_not_counted_as_healthy(short, tmp_path):
-    found = metrics.metrics([np.nan, 2.0, -1.0], [0, 1, 0])
-    assert found.n == 3 and np.isnan(found[1:]).all()
+    found = metrics.metrics([[0, np.nan], [0, 2.0], [0, -1.0]], [0, 1, 0])
+    assert found.pop("n") == 3 and np.isnan(list(found.values())).all()
     trained(short, tmp_path / "run")
     test_training._with_config(tmp_path / "run", short)
     new = tmp_path / "new.csv"

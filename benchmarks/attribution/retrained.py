@@ -88,6 +88,6 @@ def _trained(learner, cycles, batch, train, image, label, kept, keys):
 
         model = learner.init(key, train.image[:1])
         model, _ = jax.lax.scan(cycle, model, jnp.arange(cycles))
-        return jnp.mean((learner.logits(model, image) > 0) == (label == 1))
+        return jnp.mean(learner.task.predicted(learner.logits(model, image)) == label)
 
     return jax.lax.map(lambda mask: jax.vmap(lambda key: accuracy(mask, key))(keys), kept)

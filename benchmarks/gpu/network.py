@@ -169,7 +169,7 @@ def gradient(size, form, dtype, within):
         variables = types.Variables(params, model.batch_stats)
         keys = jax.random.split(jax.random.key(2), BATCH)
         logits, _, _ = classifier.apply(variables, image, jnp.ones(BATCH), keys, True)
-        return jnp.mean(jnp.logaddexp(0, logits) - label * logits)
+        return jnp.mean(jnp.logaddexp(0, logits[:, 1]) - label * logits[:, 1])
 
     with forms.forced(form):
         return jax.jit(within(jax.grad(loss)))(model.params, image)

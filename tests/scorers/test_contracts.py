@@ -226,9 +226,9 @@ def test_every_trial_and_every_round_of_a_loop_counts(fed, lrn, data, model):
 
     found, _ = counted(fed, lrn, image, trial)
     assert tuple(found["learn"][1]) == (4, 4, 3), "an empty slot is tried too, on no sample"
-    assert tuple(found["counts"][1]) == (5, 5 * 3, 5 * M)
+    assert tuple(found["confusion"][1]) == (5, 5 * 3, 5 * M)
     assert traffic.bytes_back(*found["learn"]) == 4 * (everything + 4)
-    assert traffic.bytes_back(*found["counts"]) == 5 * 3 * 16
+    assert traffic.bytes_back(*found["confusion"]) == 5 * 3 * 16
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -246,7 +246,7 @@ def test_a_centre_with_few_held_out_scans_leaves_no_trace_in_the_reference(
 
 
 STATISTICS = {  # passes over a held-out scan, by hand
-    "counts": ("forward",),
+    "confusion": ("forward",),
     "loss": ("forward",),
     "gradient": ("gradient",),
     "error": ("forward",),
@@ -279,7 +279,7 @@ def test_a_gradient_of_every_sample_is_a_gradient(lrn, data, model):
 
     def each(learner, model, batch):
         def logit(params, image):
-            return learner.logits(model._replace(params=params), image[None])[0]
+            return learner.logits(model._replace(params=params), image[None])[0, 1]
 
         return jax.vmap(jax.grad(logit), (None, 0))(model.params, batch.image)
 
@@ -295,11 +295,11 @@ def test_scans_of_small_centres_that_do_not_answer_cost_nothing(lrn, data, model
 
     def ask(fed):
         fed.total("loss", model, among=among)
-        fed.total("counts", model)
+        fed.total("confusion", model)
 
     found, _ = counted(fed, lrn, train.image, ask)
     assert tuple(found["loss"][1]) == (1, 3, M - 4)
-    assert tuple(found["counts"][1]) == (1, 4, M)
+    assert tuple(found["confusion"][1]) == (1, 4, M)
     assert float(fed.total("loss", model, among=among)[1]) == M - 4
 
 
