@@ -7,11 +7,42 @@ import csv
 import math
 
 COUNTS = ("tp", "fp", "tn", "fn")
+EVENTS = ("batch", "single", "revisit", "rejected", "cleared", "copied", "rounded")
 
 
 def read(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def errors(row):
+    """Errors of each class that a row of decisions.csv counts, of two classes or more."""
+    if "tp" in row:
+        return [int(row["fp"]), int(row["fn"])]
+    return [int(value) for name, value in row.items() if name.startswith("errors_")]
+
+
+def totals(row):
+    """Scans of each class; of two classes the rates have to fit."""
+    if "tp" not in row:
+        return [int(value) for name, value in row.items() if name.startswith("n_")]
+    tp, fp, tn, fn = (int(row[c]) for c in COUNTS)
+    assert math.isclose(float(row["fpr"]), fp / (fp + tn), abs_tol=1e-8)
+    assert math.isclose(float(row["fnr"]), fn / (fn + tp), abs_tol=1e-8)
+    return [fp + tn, fn + tp]
+
+
+def before(row, scans):
+    """Errors of each class that a row compares with, or None where it compares with nothing."""
+    found = [value for name, value in row.items() if name.startswith("reference_")]
+    if set(found) == {""}:
+        return None
+    if "tp" not in row:
+        return [int(value) for value in found]
+    counts = [round(float(rate) * number) for rate, number in zip(found, scans, strict=True)]
+    for rate, count, number in zip(found, counts, scans, strict=True):
+        assert math.isclose(float(rate), count / number, abs_tol=1e-8)
+    return counts
 
 
 def replay(
@@ -34,15 +65,12 @@ def replay(
     """
     rows = list(decisions)
     base = rows.pop(0)
-    assert base["kind"] == "baseline" and base["accepted"] == "1"
-    assert base["reference_fpr"] == base["allowed"] == ""
-    reference = {c: int(base[c]) for c in COUNTS}
-    negatives = reference["fp"] + reference["tn"]
-    positives = reference["tp"] + reference["fn"]
-    for_fp, for_fn = (positives, negatives) if swapped else (negatives, positives)
+    assert base["kind"] == "baseline" and base["accepted"] == "1" and base["allowed"] == ""
+    reference, held_out = errors(base), totals(base)
+    assert before(base, held_out) is None
+    counted_over = held_out[::-1] if swapped else held_out
     pending, eliminated, harm = {}, set(), {}
-    events = dict.fromkeys(("batch", "single", "revisit", "rejected", "cleared"), 0)
-    events |= {"copied": 0, "rounded": 0}
+    events = dict.fromkeys(EVENTS, 0)
     for cycle in sorted({int(row["cycle"]) for row in rows}):
         todo = [row for row in rows if int(row["cycle"]) == cycle]
         offered = set(subjects) - eliminated - set(pending)
@@ -51,29 +79,20 @@ def replay(
         while todo:
             row = todo.pop(0)
             tried = row["subjects"].split(";")
-            counts = {c: int(row[c]) for c in COUNTS}
-            assert counts["fp"] + counts["tn"] == negatives
-            assert counts["tp"] + counts["fn"] == positives
-            assert math.isclose(float(row["fpr"]), counts["fp"] / negatives, abs_tol=1e-8)
-            assert math.isclose(float(row["fnr"]), counts["fn"] / positives, abs_tol=1e-8)
-            assert math.isclose(
-                float(row["reference_fpr"]), reference["fp"] / negatives, abs_tol=1e-8
-            )
-            assert math.isclose(
-                float(row["reference_fnr"]), reference["fn"] / positives, abs_tol=1e-8
-            )
+            counts = errors(row)
+            assert totals(row) == held_out
+            assert before(row, held_out) == reference
             assert math.isclose(float(row["allowed"]), threshold * len(tried), abs_tol=1e-6)
-            extra_fp, extra_fn = (counts[c] - reference[c] for c in ("fp", "fn"))
-            harmful = extra_fp > math.floor(threshold * len(tried) * for_fp + 1e-9)
-            harmful |= extra_fn > math.floor(threshold * len(tried) * for_fn + 1e-9)
-            higher = False
-            for error, scans in (("fp", for_fp), ("fn", for_fn)):
-                before = reference[error] / scans
-                higher |= counts[error] / scans > before + threshold * len(tried)
+            harmful = higher = False
+            for now, then, scans in zip(counts, reference, counted_over, strict=True):
+                harmful |= now - then > math.floor(threshold * len(tried) * scans + 1e-9)
+                higher |= now / scans > then / scans + threshold * len(tried)
             events["rounded"] += higher != harmful
             harmful = higher if floats else harmful
             assert row["accepted"] == str(int(not harmful))
             assert {subjects[s] for s in tried} == {row["centre"]}
+            rises = zip(counts, reference, counted_over, strict=True)
+            rise = max((now - then) / scans for now, then, scans in rises)
             reference = reference if harmful else counts
             events[row["kind"]] += 1
             if row["kind"] == "batch":
@@ -85,7 +104,7 @@ def replay(
                 events["rejected"] += harmful
                 continue
             (subject,) = tried
-            harm[subject] = max(extra_fp / for_fp, extra_fn / for_fn)
+            harm[subject] = rise
             if row["kind"] == "single":
                 assert subject == isolated.pop(0)
                 if alone is not None:

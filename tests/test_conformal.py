@@ -23,6 +23,40 @@ def test_p_values_count_the_class_alone():
     np.testing.assert_allclose(own, [1.0, 2 / 3, 1 / 3, 1.0, 1 / 2], rtol=1e-6)
 
 
+def test_p_values_of_three_classes_count_the_own_alone():
+    score = jnp.array([1.0, 10.0, 100.0, 2.0, 20.0, 200.0, 3.0, jnp.nan, 300.0])
+    label = jnp.arange(9) % 3
+    scale = conformal.scale(score, label, num_classes=3, least=0, fraction=0.0)
+    assert scale.number.tolist() == [3, 2, 3] and scale.score.shape == (3, 9)
+    assert scale.score[:, -2:].tolist() == [[2, 3], [10, 20], [200, 300]]
+    found = conformal.p_value(scale, jnp.full(3, 15.0), jnp.arange(3))
+    np.testing.assert_allclose(found, [1 / 4, 2 / 3, 1.0])
+    own = conformal.own_p_value(scale, jnp.array([3.0, 20.0, 100.0]), jnp.arange(3))
+    np.testing.assert_allclose(own, [1 / 3, 1 / 2, 1.0], rtol=1e-6)
+
+
+@hypothesis.given(
+    strategies.lists(
+        strategies.tuples(strategies.integers(0, 6), strategies.integers(0, 2)),
+        min_size=20,
+        max_size=20,
+    ),
+    strategies.integers(0, 2),
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_other_classes_change_no_p_value(scans, own):
+    """The scale of three classes is that of each class by itself, its tail included."""
+    score, label = np.array(scans, np.float32).T
+    asked = jnp.arange(-1.0, 9.0)
+    whole = conformal.scale(jnp.asarray(score), jnp.asarray(label, int), num_classes=3, least=2)
+    found = conformal.p_value(whole, asked, jnp.full(10, own))
+    alone = np.where(label == own, score, np.nan)
+    single = conformal.scale(jnp.asarray(alone), jnp.zeros(20, int), num_classes=1, least=2)
+    expected = conformal.p_value(single, asked, jnp.zeros(10, int))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert int(whole.number[own]) == (label == own).sum()
+
+
 def test_the_tail_goes_on_where_the_scans_end():
     score = jnp.arange(10.0)
     scale = conformal.scale(score, jnp.zeros(10, int), fraction=0.3, least=1)

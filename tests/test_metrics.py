@@ -66,3 +66,75 @@ def test_tables_round_trip_and_leave_no_half_file(tmp_path):
     assert tables.read(path) == [{"a": "0.3", "b": ""}, {"a": "", "b": 'x;"y",z'}]
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
     assert tables.read(tmp_path / "none.csv") == []
+
+
+CLASSES = ("HC", "MCI", "AD")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2)), min_size=3, max_size=30).filter(
+        lambda scans: len({label for _, label in scans}) == 3
+    ),
+)
+def test_metrics_of_three_classes_agree_with_scikit_learn(seed, scans):
+    """Eight different looks, so that scans tie."""
+    looks = 2 * np.random.default_rng(seed).normal(size=(8, 3))
+    logits, label = looks[[look for look, _ in scans]], np.array([label for _, label in scans])
+    p = np.exp(looks) / np.exp(looks).sum(1, keepdims=True)
+    p, diagnosis = p[[look for look, _ in scans]], logits.argmax(1)
+    found = metrics.metrics(logits, label, CLASSES)
+    expected = {
+        "n": len(label),
+        "accuracy": oracle.accuracy_score(label, diagnosis),
+        "balanced_accuracy": oracle.recall_score(label, diagnosis, average="macro"),
+        "auroc": oracle.roc_auc_score(label, p, multi_class="ovr", average="macro"),
+        "loss": oracle.log_loss(label, p, labels=range(3)),
+    }
+    each = oracle.recall_score(label, diagnosis, average=None, labels=range(3), zero_division=0)
+    expected |= {f"sensitivity_{name}": share for name, share in zip(CLASSES, each, strict=True)}
+    assert tuple(found) == metrics.names(CLASSES) == tuple(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_of_three_classes_a_missing_one_is_nan_not_zero():
+    found = metrics.metrics([[2, 0, 1], [0, 1, 2.0], [0, 3, 1]], [0, 0, 1], CLASSES)
+    assert {name for name, value in found.items() if math.isnan(value)} == {
+        "auroc",
+        "balanced_accuracy",
+        "sensitivity_AD",
+    }
+    assert (found["sensitivity_HC"], found["sensitivity_MCI"]) == (0.5, 1.0)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_nobody_has_no_metrics():
+    for names in (types.BINARY, CLASSES):
+        found = metrics.metrics(np.zeros((0, len(names))), [], names)
+        assert found.pop("n") == 0 and np.isnan(list(found.values())).all()
+
+
+def test_one_scan_without_a_number_leaves_a_group_of_three_classes_without_metrics():
+    found = metrics.metrics([[0, 1.0, 2], [0, 1, math.nan]], [2, 1], CLASSES)
+    assert found.pop("n") == 2 and np.isnan(list(found.values())).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(labelled)
+def test_of_two_classes_both_ways_to_count_agree(pairs):
+    """What two classes have of their own are other names for what three have."""
+    scores, labels = np.array(pairs, float).T
+    found = metrics.metrics(binary(scores), labels)
+    confusion = np.zeros((2, 2), int)
+    np.add.at(confusion, (labels.astype(int), (scores > 0).astype(int)), 1)
+    each = oracle.recall_score(labels, scores > 0, average=None, labels=[0, 1], zero_division=0)
+    np.testing.assert_allclose([found["specificity"], found["sensitivity"]], each)
+    np.testing.assert_allclose([1 - found["fpr"], 1 - found["fnr"]], each)
+    assert found["auroc"] == pytest.approx(oracle.roc_auc_score(labels, scores))
+    assert found["f1"] == pytest.approx(
+        oracle.f1_score(labels, scores > 0, zero_division=0), nan_ok=True
+    )
+    again = metrics.of_sums(confusion, found["loss"], found["auroc"], types.BINARY)
+    assert again == pytest.approx(found, nan_ok=True)

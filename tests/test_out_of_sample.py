@@ -25,6 +25,20 @@ def test_by_hand():
     np.testing.assert_allclose(found, np.array(by_hand) - 0.5)
 
 
+def test_three_classes_by_hand():
+    """The probability of both other classes, of the models that have not seen the sample."""
+    masks = [[1, 0, 0], [0, 1, 0]]
+    logits = np.log([[[1, 8, 1], [1, 2, 1], [5, 2, 3]], [[2, 3, 5], [9, 9, 9], [1, 1, 8.0]]])
+    found = out_of_sample.out_of_sample(masks, logits, [0, 1, 2])
+    np.testing.assert_allclose(found, [0.8 - 0.5, 0.5 - 0.5, (0.7 + 0.2) / 2 - 0.5], atol=1e-12)
+
+
+def test_what_is_certain_of_three_classes_stays_finite():
+    logits = [[[0.0, 0, 1e5], [0, 0, -1e5]]]
+    found = out_of_sample.out_of_sample([[0, 0]], logits, [0, 0])
+    np.testing.assert_allclose(found, [0.5, 0.0], atol=1e-12)
+
+
 def test_a_sample_that_everyone_has_seen_is_not_judged():
     found = out_of_sample.out_of_sample([[1, 0], [1, 0]], np.zeros((2, 2, 2)), [0, 1])
     np.testing.assert_array_equal(found, [np.nan, 0.0])
@@ -44,26 +58,27 @@ def test_wrong_input_says_so(masks, logits, match):
 
 
 def nearest_mean(samples, labels):
-    """Logits of every sample by models that know one mean per class."""
+    """Logits of every sample by models that know one mean per class, less a half square each."""
 
     def ask(masks):
         asked.append(masks)
         logits = []
         for mask in masks:
-            one, two = (samples[(mask > 0) & (labels == k)].mean() for k in (0, 1))
-            logits.append(binary((samples - (one + two) / 2) * (two - one)))
-        return np.array(logits)
+            means = [samples[(mask > 0) & (labels == k)].mean(0) for k in range(labels.max() + 1)]
+            logits.append([samples @ mean - mean @ mean / 2 for mean in means])
+        return np.moveaxis(np.array(logits), 1, 2)
 
     asked = []
     return ask, asked
 
 
-def test_later_rounds_train_on_what_was_not_contradicted():
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_later_rounds_train_on_what_was_not_contradicted(num_classes):
     rng = np.random.default_rng(0)
-    labels = np.arange(80) % 2
-    samples = 8.0 * labels + rng.normal(size=80)
+    labels = np.arange(80) % num_classes
+    samples = 6.0 * np.eye(3)[labels] + rng.normal(size=(80, 3))
     flipped = rng.permutation(80)[:16]
-    labels[flipped] = 1 - labels[flipped]
+    labels[flipped] = (labels[flipped] + 1) % num_classes
     ask, asked = nearest_mean(samples, labels)
     found = out_of_sample.trusting(ask, labels, models=32, rounds=2)
     first = out_of_sample.out_of_sample(asked[0], ask(asked[0]), labels)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import published
-from harmjax import itinerary, learner, logbook, models, tables, training, travel, types
+from harmjax import itinerary, learner, logbook, models, tables, task, training, travel, types
 from harmjax.federations import memory, stepwise
 from harmjax.policies import verify_revisit
 from tests import conftest, replay
@@ -116,28 +116,50 @@ def flat(config, above=""):
 SIZES = (12, 9, 7, 5, 5, 3, 1, 1)
 
 
-def at_random(controls, patients):
-    """A federation in which every update draws new counts of errors."""
+def at_random(held_out):
+    """A federation in which every update draws new counts of errors of each class."""
     centre = np.repeat(np.arange(len(SIZES)), SIZES)
+    num_classes = len(held_out)
 
     def learn(model, stop, weight):
         tried = jnp.sum(jnp.where(stop.ids < len(centre), (stop.ids + 1) ** 3, 0))
         return jax.random.fold_in(jax.random.fold_in(model, stop.cycle), tried), jnp.float32(0)
 
     def total(statistic, model):
-        fp, fn = jax.random.randint(model, (2,), 29, 35)
-        return jnp.array([[controls - fp, fp], [fn, patients - fn]])
+        wrong = jax.random.randint(model, (num_classes,), 29, 35)
+        taken_for = (jnp.arange(num_classes) + 1 + wrong % (num_classes - 1)) % num_classes
+        confusion = jnp.diag(jnp.array(held_out) - wrong)
+        return confusion.at[jnp.arange(num_classes), taken_for].add(wrong)
 
     return types.Federation(
-        2, jnp.asarray(centre), None, learn, None, total, None, jax.lax.scan, jax.lax.cond
+        num_classes,
+        jnp.asarray(centre),
+        None,
+        learn,
+        None,
+        total,
+        None,
+        jax.lax.scan,
+        jax.lax.cond,
     )
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize("floats", [False, True])
-def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(tmp_path, swapped, floats):
+@pytest.mark.parametrize(
+    "held_out, swapped, floats",
+    [
+        ((50, 100), False, False),
+        ((50, 100), False, True),
+        ((50, 100), True, False),
+        ((50, 100), True, True),
+        ((50, 100, 150), False, False),
+        ((50, 100, 150), False, True),
+    ],
+)
+def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(
+    tmp_path, held_out, swapped, floats
+):
     """Many decisions exactly on the bound: k errors of 50 and 2 k of 100 are k x .02."""
-    fed = at_random(50, 100)
+    fed = at_random(held_out)
     names = [f"p{i}" for i in range(len(fed.centre))]
     centres = [f"C{c}" for c in range(len(SIZES))]
     policy = verify_revisit.verify_revisit(swap_denominators=swapped, float_bound=floats)
@@ -154,7 +176,8 @@ def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(tmp_pat
     for cycle in range(12):
         traveller, record = one(traveller, cycle)
         rows += logbook.decision_rows(cycle, *record, names, centres, fed.centre)
-    tables.write(tmp_path / "decisions.csv", logbook.decision_columns(types.BINARY), rows)
+    header = logbook.decision_columns(("HC", "MCI", "AD")[: len(held_out)])
+    tables.write(tmp_path / "decisions.csv", header, rows)
     eliminated, pending, harm, events = replay.replay(
         replay.read(tmp_path / "decisions.csv"),
         {name: centres[c] for name, c in zip(names, fed.centre, strict=True)},
@@ -168,6 +191,68 @@ def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(tmp_pat
     assert {names[i] for i in np.flatnonzero(state.suspected >= 0)} == pending
     found = {name: float(h) for name, h in zip(names, state.harm, strict=True) if h == h}
     assert found == pytest.approx(harm, abs=1e-6)
+
+
+def scripted(held_out, after):
+    """A federation in which the update on a stop leads to a confusion known beforehand."""
+    script = jnp.array(after, jnp.int32)
+
+    def learn(model, stop, weight):
+        return jnp.min(stop.ids) + 1, jnp.float32(0)
+
+    def total(statistic, model):
+        return script[model]
+
+    assert (np.asarray(after).sum(2) == held_out).all()
+    nowhere = jnp.zeros(len(after) - 1, jnp.int32)
+    return types.Federation(
+        len(held_out), nowhere, None, learn, None, total, None, jax.lax.scan, jax.lax.cond
+    )
+
+
+START = [[40, 6, 4], [10, 80, 10], [2, 1, 19]]  # errors 10 of 50, 20 of 100, 3 of 22
+ALONE = {  # what the update on a batch of two leads to, and whether it is harmful: rises of
+    "nothing": (START, False),
+    "2, 4 and 0, on the bounds": ([[38, 8, 4], [10, 76, 14], [2, 1, 19]], False),
+    "3, 0, 0": ([[37, 6, 7], [10, 80, 10], [2, 1, 19]], True),
+    "0, 5, 0": ([[40, 6, 4], [15, 75, 10], [2, 1, 19]], True),
+    "0, 0, 1": ([[40, 6, 4], [10, 80, 10], [3, 1, 18]], True),
+    "1 in the third, though 30 are gained": ([[50, 0, 0], [0, 100, 0], [3, 1, 18]], True),
+    "0, though taken for another class": ([[40, 0, 10], [20, 80, 0], [0, 3, 19]], False),
+}
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_of_three_classes_any_one_decides_by_its_own_denominator(what):
+    """floor(.02 x 2 x N) of 50, 100 and 22: 2, 4 and 0."""
+    confusion, harmful = ALONE[what]
+    fed = scripted([50, 100, 22], [START, confusion, START])
+    policy = verify_revisit.verify_revisit(threshold=0.02)
+    state = policy.init(2, jnp.array(START))
+    assert state.allowed[:, :, 0].tolist() == [
+        [0, 1, 2, 3, 4, 5],
+        [0, 2, 4, 6, 8, 10],
+        [0, 0, 0, 1, 1, 2],
+    ]
+    stop = types.Stop(jnp.int32(7), jnp.int32(0), jnp.array([0, 1, 2, 2, 2], jnp.int32))
+    before = types.Travel(jnp.int32(0), state)
+    after, trail = jax.jit(lambda travel: policy.visit(fed, travel, stop))(before)
+    assert bool(trail.accepted[0]) is not harmful
+    assert trail.confusion[0].tolist() == confusion and trail.reference[0].tolist() == START
+    # A harmful batch is tried one by one: the first sample does the same, the second nothing.
+    kinds = [types.BATCH, 0, types.SINGLE, types.SINGLE, 0, 0, 0]
+    assert trail.kind.tolist() == (kinds if harmful else [types.BATCH, *[0] * 6])
+    assert after.state.suspected.tolist() == ([7, -1] if harmful else [-1, -1])
+    assert after.state.reference.tolist() == (START if harmful else confusion)
+    if harmful:
+        rises = np.subtract(task.errors(np.array(confusion)), [10, 20, 3]) / [50, 100, 22]
+        np.testing.assert_allclose(after.state.harm, [rises.max(), 0], rtol=1e-6)
+
+
+def test_swapped_denominators_are_of_two_classes():
+    policy = verify_revisit.verify_revisit(swap_denominators=True)
+    with pytest.raises(ValueError, match="swap_denominators=True: .* two classes, not 3; set it"):
+        policy.init(3, jnp.array(START))
 
 
 def counts(tp, fp, tn, fn):
@@ -229,6 +314,8 @@ def test_exactly_on_the_threshold_is_accepted():
 def test_verification_without_a_class_is_refused():
     with pytest.raises(ValueError, match=r"of each class: \[0, 5\]"):
         verify_revisit.verify_revisit().init(3, counts(5, 0, 0, 0))
+    with pytest.raises(ValueError, match=r"of each class: \[5, 0, 4\]"):
+        verify_revisit.verify_revisit().init(3, jnp.array([[3, 1, 1], [0, 0, 0], [2, 2, 0]]))
 
 
 def test_a_batch_of_one_is_tried_once_and_its_row_copied():

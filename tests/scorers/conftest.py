@@ -1,28 +1,30 @@
 """What the tests of scorers share: the cohort with twins, a learner, a trained model."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 
-from harmjax import learner, models
 from harmjax.federations import memory
-from tests.scorers.twins import CLEAN, FLIPPED, F, M, N, cohort, trained
+from tests.scorers.twins import CLEAN, FLIPPED, MEANS, M, N, cohort, perceptron, trained
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def num_classes(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def data():
-    train, held_out = cohort(jax.random.key(0), N), cohort(jax.random.key(1), M)
-    typical = jnp.full(F, 1.5)
+def data(num_classes):
+    train, held_out = (cohort(jax.random.key(i), n, num_classes) for i, n in enumerate((N, M)))
     train = train._replace(
-        image=train.image.at[CLEAN].set(typical).at[FLIPPED].set(typical),
+        image=train.image.at[CLEAN].set(MEANS[1]).at[FLIPPED].set(MEANS[1]),
         label=train.label.at[CLEAN].set(1).at[FLIPPED].set(0),
     )
     return train, held_out, jax.random.key(2)
 
 
 @pytest.fixture(scope="module")
-def lrn():
-    return learner.learner(models.get("mlp")(hidden=(5,)), lambda cycle: jnp.float32(0.1))
+def lrn(num_classes):
+    return perceptron(num_classes)
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,7 @@ def test_compiles_once_whatever_the_model_and_the_stop(runs, lrn, data, model, n
     assert sorted(traces) == ["evidence", "reference"]
 
 
+@pytest.mark.parametrize("num_classes", [3], indirect=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_federations_agree(runs, lrn, data, model, name):
     scorer, reference, _, _ = runs[name]
@@ -122,6 +123,7 @@ def test_federations_agree(runs, lrn, data, model, name):
         assert_close(scorers.survey(scorer, other, model, stops, ref), expected)
 
 
+@pytest.mark.parametrize("num_classes", [2], indirect=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_mapped_over_models_it_equals_a_loop(runs, lrn, data, fed, model, name):
     scorer, reference, evidence, _ = runs[name]
@@ -207,7 +209,7 @@ def test_every_scorer_is_counted():
     assert set(PASSES) | {"with_without", "error_rate"} == set(NAMES)
 
 
-def test_every_trial_and_every_round_of_a_loop_counts(fed, lrn, data, model):
+def test_every_trial_and_every_round_of_a_loop_counts(fed, lrn, data, model, num_classes):
     image, stop = data[0].image, stop_of(2, 3, N, 5)
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
     everything = sum(leaf.nbytes for leaf in jax.tree.leaves(model))
@@ -228,7 +230,7 @@ def test_every_trial_and_every_round_of_a_loop_counts(fed, lrn, data, model):
     assert tuple(found["learn"][1]) == (4, 4, 3), "an empty slot is tried too, on no sample"
     assert tuple(found["confusion"][1]) == (5, 5 * 3, 5 * M)
     assert traffic.bytes_back(*found["learn"]) == 4 * (everything + 4)
-    assert traffic.bytes_back(*found["confusion"]) == 5 * 3 * 16
+    assert traffic.bytes_back(*found["confusion"]) == 5 * 3 * 4 * num_classes**2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -259,10 +261,10 @@ STATISTICS = {  # passes over a held-out scan, by hand
 }
 
 
-def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model):
+def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model, num_classes):
     known = {n for n, f in vars(statistics).items() if callable(f) and not n.startswith("_")}
     assert set(STATISTICS) == known and set(statistics.EVERY_CENTRE) <= known
-    prototypes = jnp.zeros((2, 8, lrn.features(model, data[0].image[:1]).shape[1]))
+    prototypes = jnp.zeros((num_classes, 8, lrn.features(model, data[0].image[:1]).shape[1]))
     more = {
         "hessian_product": (model.params,),
         "gauss_newton_product": (model.params,),

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from harmjax import descriptors, scorers
+from harmjax import descriptors, scorers, statistics, types
 from harmjax.federations import memory
 from harmjax.scorers import combined, neighbours
 from tests.scorers.twins import CLEAN, FLIPPED, F, M, N, assert_close, in_strides, stop_of
 
 
-def test_distance_is_mahalanobis_to_the_class_of_the_verification_scans(lrn, data, fed, model):
+def test_distance_is_mahalanobis_to_the_class_of_the_verification_scans(
+    lrn, data, fed, model, num_classes
+):
     train, held_out, _ = data
     features = np.asarray(lrn.features(model, held_out.image), float)
     label = np.asarray(held_out.label)
-    mean = np.stack([features[label == c].mean(axis=0) for c in (0, 1)])
+    mean = np.stack([features[label == c].mean(axis=0) for c in range(num_classes)])
     within = features - mean[label]
     covariance = within.T @ within / M
     size = len(covariance)
@@ -62,16 +64,78 @@ def test_knn_shapley_leaves_out_what_is_not_known():
 def test_neighbours_uses_no_group_smaller_than_asked(fed, model):
     ref = scorers.get("neighbours")(prototypes=8, smallest=6).reference(fed, model, 0)
     size = ref["size"]
-    assert ((size == 0) | (size >= 6)).all() and size.sum() > M / 2
+    assert size.shape == (fed.num_classes, 8) and (size > 0).any(axis=1).all()
+    assert ((size == 0) | (size >= 6)).all() and M / 2 < size.sum() <= M
 
 
-def test_error_rate_is_the_rise_after_training_on_one_sample_alone(lrn, data, model):
+@pytest.mark.parametrize("num_classes", [3], indirect=True)
+def test_neighbours_vote_for_the_class_of_each_group(num_classes):
+    """Against Shapley values over all orders of five samples and six groups of three classes."""
+    rng = np.random.default_rng(0)
+    size = np.array([[5.0, 0.0], [7.0, 6.0], [9.0, 5.0]])
+    label, distances = np.array([0, 2, 1, 2, 0]), rng.uniform(size=(5, 6))
+
+    def utility(members):
+        shares = [0.0] * 6
+        for point in range(6):
+            nearest = sorted(members, key=lambda i: distances[i, point])[:2]  # noqa: B023
+            shares[point] = sum(label[i] == point // 2 for i in nearest) / 2
+        return np.dot(shares, size.ravel()) / size.sum()
+
+    value = np.zeros(5)
+    for order in itertools.permutations(range(5)):
+        for place, i in enumerate(order):
+            value[i] += utility(order[: place + 1]) - utility(order[:place])
+    scorer = scorers.get("neighbours")(prototypes=2, k=2)
+    known = {
+        "label": jnp.array([*label, jnp.nan]),
+        "distances": jnp.pad(distances, ((0, 1), (0, 0))),
+    }
+    harm = scorer.judge(known, {"size": jnp.asarray(size)})
+    np.testing.assert_allclose(harm[:5], -5 * value / math.factorial(5), atol=1e-6)
+    assert jnp.isnan(harm[5])
+
+
+def test_what_neighbours_measures_is_the_distance_to_every_group(lrn, data, fed, model):
+    scorer = scorers.get("neighbours")(prototypes=3, iterations=1, smallest=1)
+    ref = scorer.reference(fed, model, 0)
+    features = np.asarray(lrn.features(model, data[0].image[2:6]))
+    expected = [
+        [np.linalg.norm(x - point) for own in np.asarray(ref["points"]) for point in own]
+        for x in features
+    ]
+    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)
+    np.testing.assert_allclose(found["distances"], expected, rtol=1e-4, atol=1e-5)
+    assert found["label"].tolist() == data[0].label[2:6].tolist()
+
+
+def test_a_groups_mean_is_that_of_the_scans_of_its_class_nearest_to_it(
+    lrn, data, model, num_classes
+):
+    held_out = data[1]
+    features = np.asarray(lrn.features(model, held_out.image), float)
+    points = features[: 2 * num_classes].reshape(num_classes, 2, -1)
+    weight = np.arange(M) % 5 > 0
+    size, total = np.zeros((num_classes, 2)), np.zeros(points.shape)
+    for x, label, counts in zip(features, held_out.label, weight, strict=True):
+        nearest = ((x - points[label]) ** 2).sum(1).argmin()
+        size[label, nearest] += counts
+        total[label, nearest] += counts * x
+    batch = types.Batch(held_out.image, held_out.label, None)
+    found = statistics.nearest_feature_sums(
+        lrn, model, batch, jnp.asarray(weight, jnp.float32), jnp.asarray(points)
+    )
+    assert found[0].tolist() == size.tolist()
+    np.testing.assert_allclose(found[1], total, rtol=1e-5, atol=1e-5)
+
+
+def test_error_rate_is_the_rise_after_training_on_one_sample_alone(lrn, data, model, num_classes):
     fed, model = in_strides(lrn, data, model)
     held_out = data[1]
 
     def rates(m):
         wrong = lrn.logits(m, held_out.image).argmax(1) != held_out.label
-        return [float(wrong[held_out.label == c].mean()) for c in (0, 1)]
+        return [float(wrong[held_out.label == c].mean()) for c in range(num_classes)]
 
     scorer = scorers.get("error_rate")()
     found = scorers.evidence(scorer, fed, model, stop_of(FLIPPED, 3, N), {})
@@ -153,13 +217,13 @@ def products(jaxpr):
             yield from products(inner)
 
 
-def test_no_product_behind_a_covariance_is_rounded_by_a_gpu(lrn, data, model):
+def test_no_product_behind_a_covariance_is_rounded_by_a_gpu(lrn, data, model, num_classes):
     train, held_out, *rest = data
     bare = lrn._replace(features=lambda model, image: image)
     fed = memory.memory(bare, train, held_out, *rest)
     volume = jnp.ones((12, 14, 8), jnp.uint8)
     distance, appearance = scorers.get("distance")(), scorers.get("appearance")()
-    at_hand = {"mean": jnp.ones((2, F)), "whiten": jnp.eye(F)}
+    at_hand = {"mean": jnp.ones((num_classes, F)), "whiten": jnp.eye(F)}
     looks = {"mean": jnp.ones(F), "scale": jnp.ones(F), "whiten": jnp.eye(F)}
     asked = {
         "distance": (lambda: distance.reference(fed, model, 0), 3),

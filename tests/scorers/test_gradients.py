@@ -6,10 +6,21 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import learner, models, scorers, statistics, types
+from harmjax import scorers, statistics, types
 from harmjax.federations import memory, passes
 from harmjax.scorers import alignment, influence
-from tests.scorers.twins import CLEAN, FLIPPED, B, F, M, N, stop_of, trained
+from tests.scorers.twins import (
+    CLEAN,
+    FLIPPED,
+    B,
+    F,
+    M,
+    N,
+    perceptron,
+    plain,
+    stop_of,
+    trained,
+)
 
 
 def cross_entropy(logits, label):
@@ -45,9 +56,8 @@ def test_a_difference_takes_the_place_of_the_derivative(lrn, data, fed, model, n
     assert found == ("forward", "forward")
 
 
-def test_alignment_is_with_and_without_to_first_order_under_gradient_descent(data):
-    classifier = models.get("mlp")(hidden=(5,))
-    slow = learner.learner(classifier, lambda cycle: 1e-2, optimiser=optax.identity())
+def test_alignment_is_with_and_without_to_first_order_under_gradient_descent(data, num_classes):
+    slow = plain(num_classes, rate=1e-2)
     fed = memory.memory(slow, *data)
     model = trained(slow, data, 30)
     stop = stop_of(CLEAN, FLIPPED, 2, 3)
@@ -91,9 +101,8 @@ def test_leaving_out_the_only_sample_of_a_stop_is_not_stepping(lrn, data, fed, m
     np.testing.assert_allclose(found[0], (fed.total("loss", stepped)[0] - loss) / number, atol=1e-6)
 
 
-def test_under_adam_alignment_predicts_the_exact_step(data):
-    classifier = models.get("mlp")(hidden=(8,))
-    small = learner.learner(classifier, lambda cycle: jnp.float32(1e-3))
+def test_under_adam_alignment_predicts_the_exact_step(data, num_classes):
+    small = perceptron(num_classes, (8,), 1e-3)
     fed = memory.memory(small, *data)
     aware, exact = scorers.get("alignment")(), scorers.get("with_without")(replicas="vmap")
 
@@ -111,35 +120,40 @@ def test_under_adam_alignment_predicts_the_exact_step(data):
     np.testing.assert_allclose(np.polyfit(first, true, 1)[0], 1, atol=0.15)
 
 
-def test_adam_awareness_needs_adam(data):
-    plain = learner.learner(
-        models.get("mlp")(hidden=()), lambda cycle: 0.1, optimiser=optax.identity()
-    )
-    fed = memory.memory(plain, *data)
+def test_adam_awareness_needs_adam(data, num_classes):
+    lrn = plain(num_classes, ())
+    fed, model = memory.memory(lrn, *data), lrn.init(jax.random.key(0), data[0].image)
     with pytest.raises(ValueError, match="no second moment; use 'sgd'"):
-        scorers.get("alignment")().reference(fed, plain.init(jax.random.key(0), data[0].image), 0)
+        scorers.get("alignment")().reference(fed, model, 0)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
-def test_influence_solves_with_the_curvature_of_a_logistic_regression(data, curvature):
-    logistic = learner.learner(models.get("mlp")(hidden=()), lambda cycle: jnp.float32(0.1))
+def test_influence_solves_with_the_curvature_of_a_logistic_regression(data, num_classes, curvature):
+    """Of two classes one logit is learned, of three all."""
+    logistic = perceptron(num_classes, ())
     fed = memory.memory(logistic, *data)
     model = trained(logistic, data, 10)
     train, held_out, _ = data
 
-    def rows_of(samples):  # gradients of the logit by (bias, kernel)
+    learned = slice(1, 2) if num_classes == 2 else slice(None)
+
+    def probability(samples):
+        logits = np.asarray(logistic.logits(model, samples.image), float)
+        return (np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[:, learned]
+
+    def rows_of(samples):  # gradients of a learned logit by its (bias, kernel)
         return np.hstack([np.ones((len(samples.label), 1)), np.asarray(samples.image, float)])
 
-    def residual(samples):
-        logits = logistic.logits(model, samples.image)
-        return np.asarray(jax.nn.softmax(logits))[:, 1] - np.asarray(samples.label)
+    def gradients(samples):
+        residual = probability(samples) - np.eye(num_classes)[samples.label][:, learned]
+        return np.einsum("bk,bi->bki", residual, rows_of(samples)).reshape(len(residual), -1)
 
-    x, r = rows_of(held_out), residual(held_out)
-    p = r + np.asarray(held_out.label)
-    hessian = (x * (p * (1 - p))[:, None]).T @ x / M
-    solved = np.linalg.solve(hessian + 0.05 * np.eye(F + 1), x.T @ r / M)
-    expected = -(rows_of(train) * residual(train)[:, None])[2:6] @ solved
-    scorer = influence.influence(curvature=curvature, damping=0.05, iterations=F + 2)
+    p, x, slopes = probability(held_out), rows_of(held_out), gradients(held_out)
+    curved = np.eye(p.shape[1]) * p[:, None] - p[:, :, None] * p[:, None]
+    hessian = np.einsum("bkl,bi,bj->kilj", curved, x, x).reshape((p.shape[1] * (F + 1),) * 2) / M
+    damped = hessian + 0.05 * np.eye(len(hessian))
+    expected = -gradients(train)[2:6] @ np.linalg.solve(damped, slopes.mean(0))
+    scorer = influence.influence(curvature=curvature, damping=0.05, iterations=len(hessian) + 1)
     ref = scorer.reference(fed, model, 0)
     found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)["influence"]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
@@ -175,7 +189,34 @@ def test_hessian_products_are_those_of_the_explicit_hessian(lrn, data, model):
     )
 
 
-def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(lrn, data, model):
+def test_gauss_newton_products_are_those_of_the_explicit_matrix(lrn, data, model):
+    held_out = data[1]
+    batch = types.Batch(held_out.image, held_out.label, None)
+    weight = np.ones(M)
+    weight[:7] = 0
+    flat, unravel = jax.flatten_util.ravel_pytree(model.params)
+
+    def logits(vector):
+        return lrn.logits(model._replace(params=unravel(vector)), held_out.image)
+
+    slopes = np.asarray(jax.jit(jax.jacfwd(logits))(flat), float)
+    p = np.asarray(jax.nn.softmax(logits(flat)), float)
+    matrix = np.zeros((len(flat), len(flat)))
+    for w, own, slope in zip(weight, p, slopes, strict=True):
+        matrix += w * slope.T @ (np.diag(own) - np.outer(own, own)) @ slope
+    tangent = jnp.arange(len(flat)) / len(flat)
+    found, number = statistics.gauss_newton_product(
+        lrn, model, batch, jnp.asarray(weight), unravel(tangent)
+    )
+    product = jax.flatten_util.ravel_pytree(found)[0]
+    np.testing.assert_allclose(product, matrix @ tangent, rtol=1e-4, atol=1e-4)
+    assert number == M - 7 and np.linalg.norm(matrix @ tangent) > 0.1
+
+
+def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(
+    lrn, data, model, num_classes
+):
+    """Over all labels that a scan can have the slopes add up to nothing."""
     held_out = data[1]
 
     def slope(label):
@@ -184,8 +225,9 @@ def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(lrn, 
         assert number == M
         return jax.flatten_util.ravel_pytree(found)[0]
 
-    true, opposite = slope(held_out.label), slope(1 - held_out.label)
-    np.testing.assert_allclose(true, -opposite, atol=1e-6)
+    true, *wrong = (slope((held_out.label + i) % num_classes) for i in range(num_classes))
+    np.testing.assert_allclose(true, -sum(wrong), atol=1e-5)
+    assert jnp.abs(true).max() > 0.01
     total, _ = statistics.error(
         lrn, model, types.Batch(held_out.image, held_out.label, None), jnp.ones(M)
     )
@@ -196,10 +238,11 @@ def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(lrn, 
 
 @pytest.mark.parametrize("name", ["alignment", "influence", "with_without"])
 def test_verified_by_the_error_a_flip_shows_despite_wrong_verification_labels(
-    lrn, data, model, name
+    lrn, data, model, num_classes, name
 ):
     train, held_out, key = data
-    noisy = held_out._replace(label=held_out.label.at[::4].set(1 - held_out.label[::4]))
+    wrong = (held_out.label[::4] + 1) % num_classes
+    noisy = held_out._replace(label=held_out.label.at[::4].set(wrong))
     fed = memory.memory(lrn, train, noisy, key)
     scorer = scorers.get(name)(verify="error")
     ref = scorer.reference(fed, model, 0)

@@ -1,23 +1,41 @@
-"""A cohort with twins: the same image under both labels."""
+"""A cohort with twins: the same image under two labels."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from harmjax import learner, models, types
+from harmjax import learner, models, task, types
 from harmjax.federations import memory
 
 N, M, F, B = 24, 60, 4, 4
 
-CLEAN, FLIPPED = 0, 1  # twins: the same image at the same centre under both labels
+CLEAN, FLIPPED = 0, 1  # twins: the same image at the same centre, labelled 1 and 0
 
 
-def cohort(key, number, centres=3):
-    keys = jax.random.split(key, 2)
-    label = (jnp.arange(number) % 2).astype(jnp.int32)
-    image = jax.random.normal(keys[0], (number, F)) + 1.5 * (2 * label - 1)[:, None]
-    centre = (jnp.arange(number) // 2 % centres).astype(jnp.int32)
+MEANS = 1.5 * jnp.array([[-1.0] * F, [1.0] * F, [1.0, -1.0, 1.0, -1.0]])  # of up to three classes
+
+
+def cohort(key, number, num_classes, centres=3):
+    label = (jnp.arange(number) % num_classes).astype(jnp.int32)
+    image = jax.random.normal(jax.random.split(key, 2)[0], (number, F)) + MEANS[label]
+    centre = (jnp.arange(number) // num_classes % centres).astype(jnp.int32)
     return types.Samples(image, label, centre, jnp.arange(number, dtype=jnp.uint32))
+
+
+def perceptron(num_classes, hidden=(5,), rate=0.1, optimiser=None):
+    """A learner with a small network for some classes, at one rate."""
+    return learner.learner(
+        models.get("mlp")(hidden=hidden, classes=num_classes),
+        lambda cycle: jnp.float32(rate),
+        task=task.classification(num_classes),
+        optimiser=optimiser,
+    )
+
+
+def plain(num_classes, hidden=(5,), rate=0.1):
+    """The same with gradient descent."""
+    return perceptron(num_classes, hidden, rate, optax.identity())
 
 
 def trained(lrn, data, steps, size=B):
@@ -37,7 +55,7 @@ def trained(lrn, data, steps, size=B):
 
 def in_strides(lrn, data, model):
     """A federation and the model such that training on one sample moves an error."""
-    bold = learner.learner(models.get("mlp")(hidden=(5,)), lambda cycle: jnp.float32(1.0))
+    bold = perceptron(lrn.task.num_classes, rate=1.0)
     fresh = lrn.init(jax.random.key(4), data[0].image[:1]).opt_state
     return memory.memory(bold, *data), model._replace(opt_state=fresh)
 
