@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, learner, models, policies, programs, travel, types
+from harmjax import itinerary, learner, models, policies, programs, task, travel, types
 from harmjax.federations import control
 from harmjax.policies import verify_revisit
+from tests import classes
 
 N, M, F = 23, 37, 4
 
@@ -28,9 +29,18 @@ def samples(size, seed):
 TRAIN, HELD_OUT, KEY = samples(N, 0), samples(M, 1), jax.random.key(7)
 
 
-def make(name, **options):
-    lrn = learner.learner(models.get("mlp")(hidden=(5,), dropout=0.3), lambda cycle: 0.05)
-    fed = programs.FEDERATIONS[name](lrn, TRAIN, HELD_OUT, KEY, **options)
+def of_classes(some, num_classes):
+    """The samples, told apart as one of some classes: of two by sign, of three by thirds."""
+    if num_classes == 2:
+        return some
+    return some._replace(label=np.digitize(some.image[:, 0], (-0.4, 0.4)).astype(np.int32))
+
+
+def make(name, num_classes=2, **options):
+    classifier = models.get("mlp")(hidden=(5,), dropout=0.3, classes=num_classes)
+    lrn = learner.learner(classifier, lambda cycle: 0.05, task=task.classification(num_classes))
+    train, held_out = (of_classes(some, num_classes) for some in (TRAIN, HELD_OUT))
+    fed = programs.FEDERATIONS[name](lrn, train, held_out, KEY, **options)
     return lrn, lrn.init(jax.random.key(0), TRAIN.image[:1]), fed
 
 
@@ -42,13 +52,15 @@ STOP = types.Stop(jnp.int32(3), jnp.int32(1), jnp.array([4, 9, 22, N, N], jnp.in
 
 
 @pytest.mark.parametrize("name", programs.FEDERATIONS)
-def test_learning_equals_a_step_on_those_samples(name):
-    lrn, model, fed = make(name)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_learning_equals_a_step_on_those_samples(name, num_classes):
+    lrn, model, fed = make(name, num_classes)
     weight = jnp.array([1.0, 0.5, 1.0, 1.0, 1.0])
     found, loss = fed.learn(model, STOP, weight)
     ids = np.array([4, 9, 22])
     keys = [jax.random.fold_in(jax.random.fold_in(KEY, 3), TRAIN.identity[i]) for i in ids]
-    batch = types.Batch(TRAIN.image[ids], jnp.asarray(TRAIN.label[ids]), jnp.stack(keys))
+    label = jnp.asarray(of_classes(TRAIN, num_classes).label[ids])
+    batch = types.Batch(TRAIN.image[ids], label, jnp.stack(keys))
     expected, expected_loss = lrn.learn(model, batch, weight[:3], jnp.ones(3, bool), 3)
     close((found, loss), (expected, expected_loss), rtol=1e-5, atol=1e-7)
 
@@ -67,6 +79,33 @@ def test_confusion_is_that_of_every_verification_scan(name, chunk):
 
 
 @pytest.mark.parametrize("name", programs.FEDERATIONS)
+def test_what_is_summed_of_three_classes_is_summed_by_class(name):
+    lrn, model, fed = make(name, 3, chunk=5)
+    held_out = of_classes(HELD_OUT, 3)
+    logits = np.asarray(lrn.logits(model, held_out.image), float)
+    found = fed.total("confusion", model)
+    assert found.dtype == jnp.int32 and fed.num_classes == 3
+    assert found.tolist() == classes.confused(held_out.label, logits.argmax(1), 3)
+    among = np.arange(M) % 2 == 0
+    half = fed.total("confusion", model, among=jnp.asarray(among))
+    assert half.tolist() == classes.confused(held_out.label[among], logits[among].argmax(1), 3)
+    asked = (np.bincount(held_out.centre) >= 5)[held_out.centre]
+    own = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])
+    own = own[np.arange(M), held_out.label]
+    total, number = fed.total("loss", model)
+    np.testing.assert_allclose(total, -np.log(own)[asked].sum(), rtol=1e-5)
+    total, number = fed.total("error", model)
+    np.testing.assert_allclose(total, (1 - own)[asked].sum(), rtol=1e-5)
+    assert number == asked.sum()
+    features = np.asarray(lrn.features(model, held_out.image), float)
+    sizes, sums, second = fed.total("feature_moments", model)
+    of_class = [asked & (held_out.label == k) for k in range(3)]
+    assert sizes.tolist() == [own.sum() for own in of_class]
+    np.testing.assert_allclose(sums, [features[o].sum(0) for o in of_class], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(second, features[asked].T @ features[asked], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", programs.FEDERATIONS)
 def test_small_centres_answer_their_confusion_only(name):
     sizes = np.bincount(HELD_OUT.centre)
     minimum = int(np.sort(sizes)[2])
@@ -81,8 +120,8 @@ def test_small_centres_answer_their_confusion_only(name):
     assert fed.total("confusion", model).sum() == M
 
 
-def travelled(name, policy, cycles=4):
-    lrn, model, fed = make(name)
+def travelled(name, policy, num_classes, cycles=4):
+    lrn, model, fed = make(name, num_classes)
     draw = itinerary.itinerary(TRAIN.centre)
 
     def one(traveller, cycle):
@@ -98,19 +137,37 @@ def travelled(name, policy, cycles=4):
     return traveller, records
 
 
-@pytest.mark.parametrize("name", [n for n in programs.FEDERATIONS if n != "memory"])
-@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
-def test_scan_and_python_loop_decide_alike(name, policy):
+PAIRS = [
+    ("stepwise", "none", 2),
+    ("stepwise", "verify_revisit", 3),
+    ("stepwise", "screen", 2),
+    ("stream", "none", 3),
+    ("stream", "verify_revisit", 2),
+    ("stream", "screen", 3),
+]
+
+
+def test_every_federation_meets_two_policies_and_both_numbers_of_classes():
+    met = {name: set() for name in programs.FEDERATIONS if name != "memory"}
+    for name, *pair in PAIRS:
+        met[name] |= set(pair)
+    for pair in met.values():
+        assert len(pair & set(policies.names())) >= 2 and {2, 3} <= pair
+
+
+@pytest.mark.parametrize(("name", "policy", "num_classes"), PAIRS)
+def test_scan_and_python_loop_decide_alike(name, policy, num_classes):
     make_policy = policies.get(policy)
     policy = make_policy(threshold=0.005) if policy == "verify_revisit" else make_policy()
-    one, compiled = travelled("memory", policy)
-    two, looped = travelled(name, policy)
+    one, compiled = travelled("memory", policy, num_classes)
+    two, looped = travelled(name, policy, num_classes)
     close(one.model, two.model, rtol=1e-5, atol=1e-6)
     for a, b in zip(compiled, looped, strict=True):
         for x, y in zip(a[1:], b[1:], strict=True):
             assert (x.kind == y.kind).all() and (x.ids == y.ids).all()
             assert (x.accepted == y.accepted).all()
-            assert (x.confusion == y.confusion).all()
+            assert (x.confusion == y.confusion).all() and (x.reference == y.reference).all()
+            assert x.confusion.shape == (*x.kind.shape, num_classes, num_classes)
     kinds = np.concatenate([r[1].kind.ravel() for r in compiled])
     if isinstance(one.state, verify_revisit.State):
         assert {types.BATCH, types.SINGLE} <= set(kinds.tolist())

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 
 from harmjax import models, precision, types
-from harmjax.models import conv, first, first_cpu, forms, linen, norm, pool
+from harmjax.models import conv, first, first_cpu, forms, linen, module, norm, pool
 
 SHAPES = {"sfcn": (34, 33, 36), "cnn2d": (9, 8), "mlp": (6,)}  # other models: as cnn2d
 WIDTHS = {"sfcn": 1 / 16, "cnn2d": 1 / 4, "mlp": 1 / 2}
 EVERY = [(name, kind) for name in models.names() for kind in ("batch", "group")]
+CLASSES = {"batch": 2, "group": 3}  # the head knows nothing of the normalisation
 
 
 def build(name, kind, dropout=0.5):
     """A model with parameters and statistics that are far from their initial values, and data."""
-    classifier = models.get(name)(width=WIDTHS.get(name, 1 / 4), norm=kind, dropout=dropout)
+    classifier = models.get(name)(
+        width=WIDTHS.get(name, 1 / 4), norm=kind, dropout=dropout, classes=CLASSES[kind]
+    )
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (3, *SHAPES.get(name, (9, 8))), np.uint8)
     shapes = jax.eval_shape(classifier.init, jax.random.key(0), image[:1])
@@ -66,13 +69,17 @@ def test_contract(name, kind):
     step = jax.jit(training)
     gradient, (logits, features, updated) = step(variables, image, weight, keys)
 
-    assert logits.shape == (3, 2)
-    assert not logits[:, 0].any()
+    assert logits.shape == (3, CLASSES[kind])
     assert logits.dtype == jnp.float32
     assert features.shape[0] == 3
     assert features.ndim == 2
     dense = variables.params["head"]
-    close(features @ dense["kernel"][:, 0] + dense["bias"], logits[:, 1])
+    learned = features @ dense["kernel"] + dense["bias"]
+    if CLASSES[kind] == 2:
+        assert not logits[:, 0].any()
+        assert learned.shape == (3, 1)
+    close(learned, logits[:, -learned.shape[1] :])
+    assert learned.shape[1] == (1 if CLASSES[kind] == 2 else CLASSES[kind])
     assert jax.tree.structure(updated) == jax.tree.structure(variables)
     close(updated.params, variables.params, 0, 0)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -171,6 +178,9 @@ def test_sfcn_has_the_published_parameters():
     dense = 2 * 3 * 2 * 64 + 1  # 160 192 160, halved five times and once more
     assert convolutions + 2 * sum(channels[1:]) + dense == 2_951_105
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.params)) == 2_951_105
+    more = jax.eval_shape(models.get("sfcn")(classes=5).init, jax.random.key(0), image)
+    assert more.params["head"]["kernel"].shape == (2 * 3 * 2 * 64, 5)
+    assert more.params["head"]["bias"].shape == (5,)
     statistics = jax.tree.leaves(variables.batch_stats)
     assert sum(math.prod(leaf.shape) for leaf in statistics) == 2 * 800
 
@@ -270,6 +280,31 @@ def test_dropout_of_a_sample_depends_on_its_own_key_only():
     np.testing.assert_array_equal(norm.dropout(x, keys[order], 0.2), dropped[order])
     np.testing.assert_array_equal(norm.dropout(x[:1], keys[2:3], 0.2)[0], dropped[2])
     assert (dropped[0] != dropped[1]).any()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_logits_of_some_classes_come_from_the_same_features(num_classes):
+    classifier = models.get("mlp")(hidden=(4,), classes=num_classes)
+    two = models.get("mlp")(hidden=(4,))
+    row = jnp.array([[1.0, -2.0], [0.5, 3.0]])
+    variables = classifier.init(jax.random.key(0), row)
+    logits, features, _ = classifier.apply(variables, row, jnp.ones(2), None, False)
+    assert logits.shape == (2, num_classes)
+    published = two.init(jax.random.key(0), row)
+    _, same, _ = two.apply(published, row, jnp.ones(2), None, False)
+    close(features, same, 0, 0)
+
+
+@pytest.mark.parametrize(("units", "num_classes"), [(1, 2), (2, 2), (3, 3)])
+def test_a_module_of_ones_own_gives_one_logit_for_two_classes_or_one_for_each(units, num_classes):
+    classifier = module.of_module(nn.Dense(units))
+    row = jnp.array([[1.0, -2.0], [0.5, 3.0]])
+    variables = classifier.init(jax.random.key(0), row)
+    logits, features, _ = classifier.apply(variables, row, None, None, False)
+    learned = row @ variables.params["kernel"] + variables.params["bias"]
+    assert logits.shape == (2, num_classes) and features.shape[0] == 2
+    close(logits[:, -units:], learned)
+    assert units > 1 or not logits[:, 0].any()
 
 
 def test_logistic_regression_is_an_mlp_without_hidden_layers():

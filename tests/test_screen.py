@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import itinerary, learner, models, policies, scorers, training, travel, types
+from harmjax import itinerary, learner, models, policies, scorers, task, training, travel, types
 from harmjax.federations import memory
 from harmjax.policies import evidence, screen
 from tests import classes
@@ -18,33 +18,44 @@ CENTRES, EACH, F = 8, 20, 6
 KEY = jax.random.key(5)
 
 
-def samples(seed, each=EACH):
+def samples(seed, each=EACH, num_classes=2):
+    """Two classes lie on either side of 0 in the first feature; a third is far off in the second.
+
+    Of three, all are in both halves of every centre.
+    """
     rng = np.random.default_rng(seed)
     number = CENTRES * each
-    label = (np.arange(number) % 2).astype(np.int32)
+    place = np.arange(number)
+    label = (place % 2 if num_classes == 2 else place // 2 % 3).astype(np.int32)
     image = rng.normal(size=(number, F)).astype(np.float32)
-    image[:, 0] += 6 * label - 3
+    image[:, 0] += np.array([-3, 3, 0])[label]
+    image[:, 1] += np.array([0, 0, 5])[label]
     centre = np.repeat(np.arange(CENTRES), each).astype(np.int32)
     return types.Samples(image, label, centre, np.arange(number, dtype=np.uint32) + 7 * seed)
 
 
-def planted(train, ids, *, flipped=(), image=9.0):
+def planted(train, ids, *, flipped=(), image=9.0, num_classes=2):
     damaged, label = train.image.copy(), train.label.copy()
     damaged[ids] = image
-    label[list(flipped)] = 1 - label[list(flipped)]
+    label[list(flipped)] = (label[list(flipped)] + 1) % num_classes
     return train._replace(image=damaged, label=label)
 
 
-def alike(held_out):
+def alike(held_out, num_classes=2):
     """Confusion of a model that takes every scan for one of the first class."""
-    confusion = np.zeros((2, 2), np.int32)
-    confusion[:, 0] = np.bincount(held_out.label, minlength=2)
+    confusion = np.zeros((num_classes, num_classes), np.int32)
+    confusion[:, 0] = np.bincount(held_out.label, minlength=num_classes)
     return confusion
 
 
-def run(train, held_out, cycles=4, **settings):
+def perceptron(num_classes):
+    classifier = models.get("mlp")(hidden=(8,), classes=num_classes)
+    return learner.learner(classifier, lambda cycle: 0.02, task=task.classification(num_classes))
+
+
+def run(train, held_out, cycles=4, num_classes=2, **settings):
     """The traveller after some cycles, and the records of all of them."""
-    lrn = learner.learner(models.get("mlp")(hidden=(8,)), lambda cycle: 0.02)
+    lrn = perceptron(num_classes)
     policy = policies.get("screen")(**settings)
     draw = itinerary.itinerary(train.centre)
 
@@ -54,7 +65,7 @@ def run(train, held_out, cycles=4, **settings):
         return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
 
     model = lrn.init(jax.random.key(0), train.image[:1])
-    traveller = types.Travel(model, policy.init(len(train.label), alike(held_out)))
+    traveller = types.Travel(model, policy.init(len(train.label), alike(held_out, num_classes)))
     records = []
     for cycle in range(cycles):
         traveller, record = one((train, held_out), traveller, cycle)
@@ -91,6 +102,61 @@ def test_flipped_labels_show_once_the_model_has_learned():
     assert set(found.evidence) == set(screen.FAMILIES)
 
 
+def test_of_three_classes_the_wrong_labels_and_the_damaged_scans_are_found():
+    flipped, bad = [12, 50, 90, 134, 178, 221], [3, 58, 101]  # flips of every class
+    train = planted(samples(0, 30, 3), bad, flipped=flipped, num_classes=3)
+    assert set(samples(0, 30, 3).label[flipped]) == {0, 1, 2}
+    held_out = samples(1, 60, 3)
+    settings = {"cycles": 8, "num_classes": 3, "centres": False}
+    policy, traveller, records = run(train, held_out, **settings)
+    verdicts = policy.verdicts(traveller.state, 8)
+    gone = np.flatnonzero(verdicts.eliminated)
+    assert set(bad) <= set(gone)
+    assert len(set(flipped) & set(gone)) >= 5
+    assert len(set(gone) - set(bad) - set(flipped)) <= 0.03 * len(train.label)
+    assert not verdicts.alarms.any()
+    others = np.delete(np.asarray(verdicts.harm), [*flipped, *bad])
+    assert (np.asarray(verdicts.harm)[flipped] > np.quantile(others, 0.9)).all()
+    for _, trail, closing in records:
+        assert trail.confusion.shape[-2:] == closing.confusion.shape[-2:] == (3, 3)
+        judged = np.isin(closing.kind, types.JUDGED)
+        assert (closing.confusion[judged].sum((1, 2)) == len(held_out.label)).all()
+
+
+def test_each_of_three_classes_is_measured_with_its_own_scale():
+    """Evidence in another unit and from another zero in one class moves no p-value at all."""
+    train, held_out = samples(0, 30, 3), samples(1, 30, 3)
+    fed = memory.memory(perceptron(3), train, held_out, KEY)
+    model = perceptron(3).init(jax.random.key(0), held_out.image[:1])
+    asked = evidence.families(("margin", "appearance"))
+    nothing = jnp.zeros((len(held_out.label), 2))
+
+    @jax.jit
+    def told(unit, zero):
+        """p-values of the training samples, and middles and spreads, both of the margin."""
+
+        def changed(found):
+            of_class = (found["label"] == 2)[:, None, None]
+            return found | {"harm": jnp.where(of_class, unit * found["harm"] + zero, found["harm"])}
+
+        other = fed._replace(survey=lambda *args: changed(fed.survey(*args)))
+        yard = evidence.yardstick(asked, other, model, 0, nothing, nothing.astype(int))[0]
+        ids = jnp.arange(len(train.label))
+        stop = types.Stop(jnp.int32(0), jnp.int32(0), ids)
+        found = changed(fed.at(asked.measure, model, stop, yard.reference))
+        label = found["label"].astype(int)
+        units = evidence.in_units(yard, found["harm"], ids, label)
+        return evidence.p_values(asked, yard, units, label), yard.middle, yard.spread
+
+    p_value, middle, spread = told(1.0, 0.0)
+    again, moved, wider = told(16.0, 64.0)
+    np.testing.assert_allclose(again, p_value, atol=0.02)
+    unit = np.array([[1], [1], [16]])
+    np.testing.assert_allclose(moved, unit * middle + 4 * (unit > 1) * unit, rtol=1e-4)
+    np.testing.assert_allclose(wider, unit * spread, rtol=1e-4)
+    assert middle.shape == (3, 2) and len(set(np.round(np.asarray(spread[:, 0]), 3))) == 3
+
+
 def test_a_harmful_centre_goes_as_a_whole_and_a_trusted_sample_stays():
     bad = np.flatnonzero(samples(0).centre == 2)
     keep = np.zeros(CENTRES * EACH, bool)
@@ -108,10 +174,13 @@ def test_a_harmful_centre_goes_as_a_whole_and_a_trusted_sample_stays():
         (planted(samples(0), np.arange(120)), samples(1), [screen.MOST]),
         (samples(0, 60), planted(samples(1, 60), np.arange(0, 480, 12)), [screen.CONTAMINATED]),
         (samples(0), planted(samples(1), [5], image=np.nan), [screen.BLIND]),
+        (samples(0, 30, 3), samples(1, 30, 3), []),
+        (planted(samples(0, 30, 3), np.arange(180)), samples(1, 30, 3), [screen.MOST]),
     ],
 )
 def test_it_says_what_it_cannot_judge(train, held_out, alarm):
-    policy, traveller, _ = run(train, held_out, cycles=2)
+    settings = {"num_classes": int(held_out.label.max()) + 1}
+    policy, traveller, _ = run(train, held_out, cycles=2, **settings)
     verdicts = policy.verdicts(traveller.state, 2)
     assert np.flatnonzero(verdicts.alarms).tolist() == alarm
     if screen.MOST in alarm:
@@ -259,6 +328,30 @@ def test_what_is_missing_at_one_visit_blinds_no_family_for_the_rest(trained_on):
     np.testing.assert_allclose(state.p_value, second.p_value, rtol=0.2, atol=0.02)
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2, None])
+def test_one_of_three_classes_without_a_family_blinds_it(lost):
+    """And the evidence of that class alone is not known; the others' goes on."""
+    train, held_out = samples(0, 30, 3), samples(1, 30, 3)
+    fed = memory.memory(perceptron(3), train, held_out, KEY)
+    model = perceptron(3).init(jax.random.key(0), held_out.image[:1])
+
+    def survey(measure, model, reference):
+        found = fed.survey(measure, model, reference)
+        gone = (found["label"] == (-1 if lost is None else lost))[:, None, None]
+        return found | {"harm": jnp.where(gone & (jnp.arange(2) == 1), jnp.nan, found["harm"])}
+
+    asked = evidence.families(("margin", "appearance"))
+    before = jnp.zeros((240, 2)), jnp.zeros((240, 2), jnp.int32)
+    yard, *_ = evidence.yardstick(asked, fed._replace(survey=survey), model, 0, *before)
+    number = np.bincount(held_out.label)
+    known = np.where(np.arange(3) == lost, 0, number)
+    assert yard.families.number.tolist() == [number.tolist(), known.tolist()]
+    assert yard.fused.number.tolist() == number.tolist()
+    assert bool(yard.blind) == (lost is not None)
+    assert np.isnan(np.asarray(yard.middle)).tolist() == [[False, c == lost] for c in range(3)]
+    assert evidence.measurable(yard.families).tolist() == [[True, c != lost] for c in range(3)]
+
+
 @pytest.mark.parametrize("kept, blind", [(1, False), (0, True)])
 def test_scans_that_lack_a_family_do_not_calibrate_the_fused_evidence(trained_on, kept, blind):
     """Else what they lack would make all others look worse; unless all of them lack it."""
@@ -380,10 +473,11 @@ def test_halves_are_every_other_scan_of_a_centre_in_any_order():
     assert evidence.halves(jnp.asarray(centre)).tolist() == expected
 
 
-def test_a_verification_scan_is_measured_against_the_other_half():
-    held_out = samples(1)
-    lrn = learner.learner(models.get("mlp")(hidden=(8,)), lambda cycle: 0.02)
-    fed = memory.memory(lrn, samples(0), held_out, KEY)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_verification_scan_is_measured_against_the_other_half(num_classes):
+    train, held_out = samples(0, EACH, num_classes), samples(1, EACH, num_classes)
+    lrn = perceptron(num_classes)
+    fed = memory.memory(lrn, train, held_out, KEY)
     model = lrn.init(jax.random.key(0), held_out.image[:1])
     asked = evidence.families(("appearance",))
     nothing = jnp.zeros((len(held_out.label), 1))
@@ -394,18 +488,18 @@ def test_a_verification_scan_is_measured_against_the_other_half():
     harm = np.zeros(len(half))
     for own in range(2):
         others = jax.tree.map(lambda leaf: leaf[half != own], held_out)  # noqa: B023
-        reference = scorer.reference(memory.memory(lrn, samples(0), others, KEY), model, 0)
+        reference = scorer.reference(memory.memory(lrn, train, others, KEY), model, 0)
         batch = types.Batch(held_out.image, held_out.label, jax.random.split(KEY, len(half)))
         found = scorer.judge(scorer.measure(lrn, model, batch, reference), reference)
         harm[half == own] = np.asarray(found)[half == own]
-    for label in range(2):
+    for label in range(num_classes):
         own = held_out.label == label
         middle = np.median(harm[own])
         spread = 1.4826 * np.median(np.abs(harm[own] - middle))
         expected = (harm[own] - middle) / spread
         np.testing.assert_allclose(total[own, 0], expected, rtol=1e-3, atol=1e-3)
     predicted = np.asarray(lrn.logits(model, held_out.image)).argmax(1)
-    assert yard.confusion.tolist() == classes.confused(held_out.label, predicted, 2)
+    assert yard.confusion.tolist() == classes.confused(held_out.label, predicted, num_classes)
 
 
 @pytest.mark.parametrize(
