@@ -24,6 +24,7 @@ from harmjax.counterfactual import (
 )
 from harmjax.federations import memory
 from harmjax.policies import fixed, none
+from tests import classes
 
 NUM_SAMPLES, CYCLES = 17, range(3, 5)
 CENTRE = np.array([0] * 7 + [1] * 6 + [2] * 4, np.int32)
@@ -117,6 +118,53 @@ def test_removing_nothing_is_the_training_run_bit_for_bit(topology, start):
     if topology == "federated":
         found, outcomes = ask(again, start, everything, replicas="lanes")
         same(row(found, 0), model, 1e-5)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_what_retrained_models_do_by_class_is_that_of_their_predictions(num_classes):
+    train, held_out = (classes.samples(n, i, num_classes) for i, n in enumerate((17, 40)))
+    lrn = classes.perceptron(num_classes)
+    splits = {"verification": held_out}
+    again = retraining.retraining(lrn, train, splits, KEY, cycles=range(2))
+    first = lrn.init(jax.random.key(1), train.image[:1])
+    which = masks.leave_one_out(17)[:3]
+    found, outcomes = ask(again, first, which, replicas="map", chunk=3)
+    confusion = outcomes["verification"].confusion
+    assert confusion.shape == (3, 2, num_classes, num_classes)
+    for r in range(3):
+        logits = np.asarray(lrn.logits(row(found, r), held_out.image), float)
+        predicted = logits.argmax(1)
+        assert confusion[r, -1].tolist() == classes.confused(held_out.label, predicted, num_classes)
+        log_p = logits - np.logaddexp.reduce(logits, axis=1)[:, None]
+        loss = -log_p[np.arange(40), held_out.label]
+        asked = (np.bincount(held_out.centre) >= 5)[held_out.centre]
+        np.testing.assert_allclose(
+            outcomes["verification"].loss[r, -1], loss[asked].mean(), rtol=1e-5
+        )
+
+
+def test_of_three_classes_the_errors_that_a_sample_adds_are_told_by_class(tmp_path):
+    confusion = np.array([[3, 1, 0], [0, 4, 0], [2, 0, 2]])
+    fewer = np.array([[[4, 0, 0], [0, 4, 0], [2, 0, 2]], [[3, 1, 0], [1, 2, 1], [0, 0, 4]]])
+    outcome = retraining.Outcome(np.array([0.5]), confusion[None])
+    without = retraining.Outcome(np.array([[0.25], [0.75]]), fewer[:, None])
+    study = classes.study(3, sizes=(2, 12, 12))
+    whole, found = dict.fromkeys(survey.SPLITS, outcome), dict.fromkeys(survey.SPLITS, without)
+    given = survey.Survey(
+        study=study,
+        base=np.ones(2, np.float32),
+        whole=whole,
+        masks={"samples": 1 - np.eye(2)},
+        outcomes={"samples": found},
+        harm={"harm": np.array([0.25, -0.25])},
+    )
+    survey._write(tmp_path, given)
+    rows = tables.read(tmp_path / "counterfactual.csv")
+    extra = [[row[f"extra_errors_{name}"] for name in study.classes] for row in rows]
+    assert extra == [["1", "0", "0"], ["0", "-2", "2"]]
+    with np.load(tmp_path / "trajectories.npz") as stored:
+        assert stored["samples_test_confusion"].tolist() == fewer[:, None].tolist()
+        assert stored["whole_test_confusion"].tolist() == [confusion.tolist()]
 
 
 def test_all_ways_to_run_replicas_agree(again, start, without_each):

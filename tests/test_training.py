@@ -11,7 +11,9 @@ import pytest
 from configs import heart
 from harmjax import (
     checkpoints,
+    defaults,
     evaluation,
+    metrics,
     phases,
     policies,
     prediction,
@@ -21,7 +23,7 @@ from harmjax import (
     workdirs,
 )
 from harmjax.data import records
-from tests import conftest, replay
+from tests import classes, conftest, replay
 
 TABLES = ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv", "manifest.csv")
 
@@ -234,6 +236,81 @@ def test_a_run_of_every_policy_is_used_again_and_refused_on_other_data(patients,
     for use in uses:
         with pytest.raises(records.ManifestError, match="(?s)other data.*p000 .*label .*is now"):
             use()
+
+
+def three_classes(policy):
+    """The config of a short run of `classes.study(3)`."""
+    config = defaults.get_config()
+    config.data.classes = classes.NAMES[3]
+    config.model.name, config.model.norm, config.model.dropout = "mlp", "none", 0.1
+    config.policy.name, config.report = policy, False
+    config.train.learning_rate, config.train.decay = 0.05, 0.02
+    config.train.warmup_cycles, config.train.cycles = 2, 6
+    config.train.stops_per_call, config.train.minimum_group = 4, 3
+    return config
+
+
+def killed_and_resumed(monkeypatch, config, study, folder):
+    """The tables of a run that is killed and goes on are those of `folder/whole`."""
+    with monkeypatch.context() as patch:
+        killed_at(patch, (phases, "_write_cycle"), 4)
+        with pytest.raises(Killed):
+            training.train(config, folder / "killed", study=study, progress=False)
+    training.train(config, folder / "killed", study=study, progress=False)
+    for table in ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv"):
+        one, two = ((folder / run / table).read_bytes() for run in ("whole", "killed"))
+        assert one == two, table
+
+
+FLIPPED = (3, 8, 21, 34, 46, 55)
+
+
+@pytest.mark.parametrize("policy", ["verify_revisit", "screen"])
+def test_a_whole_run_of_three_classes_says_what_it_decided_and_resumes(
+    tmp_path, monkeypatch, policy
+):
+    config, study = three_classes(policy), classes.study(3, flipped=FLIPPED)
+    if policy == "screen":
+        config.policy.screen.alpha = 0.05
+    whole = training.train(config, tmp_path / "whole", study=study, progress=False)
+    decisions = replay.read(tmp_path / "whole" / "decisions.csv")
+    header = ["cycle", "stop", "centre", "kind", "subjects"]
+    for what in ("errors", "n", "reference"):
+        header += [f"{what}_{name}" for name in ("HC", "MCI", "AD")]
+    assert list(decisions[0]) == [*header, "allowed", "accepted", "p_value"]
+    number = np.bincount(study.verification.label).tolist()
+    assert all(replay.totals(row) == number for row in decisions)
+    harm = replay.read(tmp_path / "whole" / "harm.csv")
+    assert {row["label"] for row in harm} == {"0", "1", "2"}
+    if policy == "verify_revisit":
+        killed_and_resumed(monkeypatch, config, study, tmp_path)
+        eliminated, pending, _, events = replay.replay(
+            decisions, {row["subject"]: row["centre"] for row in harm}, threshold=0.02
+        )
+        assert min(events["rejected"], events["single"], events["revisit"]) > 0
+        for row in harm:
+            said = "pending" if row["subject"] in pending else "kept"
+            assert row["verdict"] == ("eliminated" if row["subject"] in eliminated else said)
+    logits = programs.logits(training.build_learner(config))(whole.model, study.test.image)
+    assert logits.shape == (40, 3)
+    assert whole.metrics == metrics.metrics(logits, study.test.label, ("HC", "MCI", "AD"))
+    assert whole.metrics["auroc"] > 0.8
+    last = replay.read(tmp_path / "whole" / "delivered.csv")[-2:]
+    assert [row["group"] for row in last] == ["all", "odd"] and last[0]["split"] == "test"
+    for name, value in whole.metrics.items():
+        assert float(last[0][name]) == pytest.approx(value, abs=1e-8)
+    wrong = [1 - whole.metrics[f"sensitivity_{name}"] for name in ("HC", "MCI", "AD")]
+    said = "error rates: HC {:.3f}, MCI {:.3f}, AD {:.3f}, loss".format(*wrong)
+    assert said in training.summary(study, whole)
+
+
+def test_a_class_of_which_nothing_is_left_is_said(tmp_path):
+    config, study = three_classes("none"), classes.study(3)
+    study = study._replace(drop=study.train.label == 2)
+    outcome = training.train(config, tmp_path / "run", study=study, progress=False)
+    assert "of one class no training sample is left" in training.summary(study, outcome)
+    everyone = outcome._replace(mask=np.ones(60))
+    assert "of one class no training sample" not in training.summary(study, everyone)
 
 
 def _with_config(workdir, config):

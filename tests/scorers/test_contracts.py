@@ -14,6 +14,8 @@ from harmjax.scorers import combined
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,
+    THREE,
+    TWO,
     B,
     M,
     N,
@@ -100,7 +102,7 @@ def test_compiles_once_whatever_the_model_and_the_stop(runs, lrn, data, model, n
     assert sorted(traces) == ["evidence", "reference"]
 
 
-@pytest.mark.parametrize("num_classes", [3], indirect=True)
+@THREE
 @pytest.mark.parametrize("name", NAMES)
 def test_federations_agree(runs, lrn, data, model, name):
     scorer, reference, _, _ = runs[name]
@@ -123,7 +125,7 @@ def test_federations_agree(runs, lrn, data, model, name):
         assert_close(scorers.survey(scorer, other, model, stops, ref), expected)
 
 
-@pytest.mark.parametrize("num_classes", [2], indirect=True)
+@TWO
 @pytest.mark.parametrize("name", NAMES)
 def test_mapped_over_models_it_equals_a_loop(runs, lrn, data, fed, model, name):
     scorer, reference, evidence, _ = runs[name]
@@ -196,6 +198,7 @@ def test_passes_are_those_that_the_learner_was_asked_for(runs, fed, lrn, data, m
     assert sorted(made) == sorted(PASSES[name][1])
 
 
+@TWO
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("loss", "margin", "error_rate")])
 def test_evidence_against_nobody_is_not_known(lrn, data, model, name):
     """No centre has enough held-out scans: sums of nothing are no mean of 0."""
@@ -233,6 +236,7 @@ def test_every_trial_and_every_round_of_a_loop_counts(fed, lrn, data, model, num
     assert traffic.bytes_back(*found["confusion"]) == 5 * 3 * 4 * num_classes**2
 
 
+@THREE
 @pytest.mark.parametrize("name", NAMES)
 def test_a_centre_with_few_held_out_scans_leaves_no_trace_in_the_reference(
     lrn, data, model, name, runs
@@ -261,6 +265,7 @@ STATISTICS = {  # passes over a held-out scan, by hand
 }
 
 
+@TWO
 def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model, num_classes):
     known = {n for n, f in vars(statistics).items() if callable(f) and not n.startswith("_")}
     assert set(STATISTICS) == known and set(statistics.EVERY_CENTRE) <= known
@@ -276,6 +281,7 @@ def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model, 
         assert passes.passes(fn, lrn, data[0].image, arguments) == expected, name
 
 
+@TWO
 def test_a_gradient_of_every_sample_is_a_gradient(lrn, data, model):
     """As a measure of its own may take it; mapped, and differentiated twice."""
 
@@ -288,6 +294,7 @@ def test_a_gradient_of_every_sample_is_a_gradient(lrn, data, model):
     assert passes.passes(each, lrn, data[0].image, (model,)) == ("gradient",)
 
 
+@TWO
 @pytest.mark.parametrize("make", [memory.memory, stepwise.stepwise, stream.stream])
 def test_scans_of_small_centres_that_do_not_answer_cost_nothing(lrn, data, model, make):
     train, held_out, key = jax.tree.map(np.asarray, data[:2]) + (data[2],)
@@ -327,6 +334,7 @@ def test_settings_that_cannot_work_are_refused(name, settings, match):
         scorers.get(name)(**settings)
 
 
+@THREE
 def test_the_page_on_extending_shows_a_scorer_that_works(tmp_path, monkeypatch, fed, model):
     text = PAGE.read_text()
     name = re.search(r"`harmjax/scorers/(\w+)\.py`:", text)[1]

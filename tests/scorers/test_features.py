@@ -12,7 +12,18 @@ from jax.extend import core
 from harmjax import descriptors, scorers, statistics, types
 from harmjax.federations import memory
 from harmjax.scorers import combined, neighbours
-from tests.scorers.twins import CLEAN, FLIPPED, F, M, N, assert_close, in_strides, stop_of
+from tests.scorers.twins import (
+    CLEAN,
+    FLIPPED,
+    THREE,
+    TWO,
+    F,
+    M,
+    N,
+    assert_close,
+    in_strides,
+    stop_of,
+)
 
 
 def test_distance_is_mahalanobis_to_the_class_of_the_verification_scans(
@@ -68,7 +79,7 @@ def test_neighbours_uses_no_group_smaller_than_asked(fed, model):
     assert ((size == 0) | (size >= 6)).all() and M / 2 < size.sum() <= M
 
 
-@pytest.mark.parametrize("num_classes", [3], indirect=True)
+@THREE
 def test_neighbours_vote_for_the_class_of_each_group(num_classes):
     """Against Shapley values over all orders of five samples and six groups of three classes."""
     rng = np.random.default_rng(0)
@@ -96,6 +107,7 @@ def test_neighbours_vote_for_the_class_of_each_group(num_classes):
     assert jnp.isnan(harm[5])
 
 
+@THREE
 def test_what_neighbours_measures_is_the_distance_to_every_group(lrn, data, fed, model):
     scorer = scorers.get("neighbours")(prototypes=3, iterations=1, smallest=1)
     ref = scorer.reference(fed, model, 0)
@@ -109,6 +121,7 @@ def test_what_neighbours_measures_is_the_distance_to_every_group(lrn, data, fed,
     assert found["label"].tolist() == data[0].label[2:6].tolist()
 
 
+@THREE
 def test_a_groups_mean_is_that_of_the_scans_of_its_class_nearest_to_it(
     lrn, data, model, num_classes
 ):
@@ -176,6 +189,7 @@ def test_the_samples_of_a_centre_share_half_of_what_is_known_of_it():
     assert means[1] < means[0] < means[2] and np.isnan(shared[4])
 
 
+@TWO
 def test_combined_takes_families_that_try_updates(fed, model):
     scorer = combined.combined(families=("margin", "with_without"))
     ref = scorer.reference(fed, model, 0)
@@ -190,6 +204,7 @@ def test_a_family_that_says_the_same_of_everyone_counts_nothing():
     assert combined.unusual(jnp.full(4, 3.0)).tolist() == [0.0] * 4
 
 
+@TWO
 def test_appearance_sees_damage_and_no_label(lrn, data, model):
     image = data[0].image.at[FLIPPED].set(jnp.array([9.0, -9.0, 9.0, -9.0]))
     fed = memory.memory(lrn, data[0]._replace(image=image), *data[1:])
@@ -217,6 +232,7 @@ def products(jaxpr):
             yield from products(inner)
 
 
+@TWO
 def test_no_product_behind_a_covariance_is_rounded_by_a_gpu(lrn, data, model, num_classes):
     train, held_out, *rest = data
     bare = lrn._replace(features=lambda model, image: image)

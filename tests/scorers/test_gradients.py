@@ -12,6 +12,8 @@ from harmjax.scorers import alignment, influence
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,
+    THREE,
+    TWO,
     B,
     F,
     M,
@@ -27,6 +29,7 @@ def cross_entropy(logits, label):
     return -jax.nn.log_softmax(logits)[jnp.arange(len(label)), label]
 
 
+@THREE
 def test_alignment_is_the_dot_product_of_per_sample_gradients(lrn, data, fed, model):
     scorer = alignment.alignment(optimiser="sgd")
     ref = scorer.reference(fed, model, 1)
@@ -45,6 +48,7 @@ def test_alignment_is_the_dot_product_of_per_sample_gradients(lrn, data, fed, mo
     np.testing.assert_allclose(found["alignment"], expected, atol=1e-5, rtol=1e-4)
 
 
+@TWO
 @pytest.mark.parametrize("name", ["alignment", "influence"])
 def test_a_difference_takes_the_place_of_the_derivative(lrn, data, fed, model, name):
     exact, cheap = scorers.get(name)(), scorers.get(name)(derivative="difference")
@@ -56,6 +60,7 @@ def test_a_difference_takes_the_place_of_the_derivative(lrn, data, fed, model, n
     assert found == ("forward", "forward")
 
 
+@THREE
 def test_alignment_is_with_and_without_to_first_order_under_gradient_descent(data, num_classes):
     slow = plain(num_classes, rate=1e-2)
     fed = memory.memory(slow, *data)
@@ -67,6 +72,7 @@ def test_alignment_is_with_and_without_to_first_order_under_gradient_descent(dat
     np.testing.assert_allclose(first["alignment"] / B, exact["with_without"], rtol=0.03, atol=1e-6)
 
 
+@THREE
 @pytest.mark.parametrize("replicas", ["map", "vmap"])
 def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas):
     train, held_out, _ = data
@@ -93,6 +99,7 @@ def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas)
     np.testing.assert_allclose(found[:3], expected, atol=1e-5)
 
 
+@TWO
 def test_leaving_out_the_only_sample_of_a_stop_is_not_stepping(lrn, data, fed, model):
     loss, number = fed.total("loss", model)
     stepped, _ = fed.learn(model, stop_of(2, N), jnp.array([1.0, 0.0]))
@@ -101,6 +108,7 @@ def test_leaving_out_the_only_sample_of_a_stop_is_not_stepping(lrn, data, fed, m
     np.testing.assert_allclose(found[0], (fed.total("loss", stepped)[0] - loss) / number, atol=1e-6)
 
 
+@TWO
 def test_under_adam_alignment_predicts_the_exact_step(data, num_classes):
     small = perceptron(num_classes, (8,), 1e-3)
     fed = memory.memory(small, *data)
@@ -120,6 +128,7 @@ def test_under_adam_alignment_predicts_the_exact_step(data, num_classes):
     np.testing.assert_allclose(np.polyfit(first, true, 1)[0], 1, atol=0.15)
 
 
+@TWO
 def test_adam_awareness_needs_adam(data, num_classes):
     lrn = plain(num_classes, ())
     fed, model = memory.memory(lrn, *data), lrn.init(jax.random.key(0), data[0].image)
@@ -180,7 +189,9 @@ def test_hessian_products_are_those_of_the_explicit_hessian(lrn, data, model):
     tangent = jnp.arange(len(flat)) / len(flat)
     found, number = statistics.hessian_product(lrn, model, batch, weight, unravel(tangent))
     np.testing.assert_allclose(
-        jax.flatten_util.ravel_pytree(found)[0], jax.hessian(loss)(flat) @ tangent, atol=1e-3
+        jax.flatten_util.ravel_pytree(found)[0],
+        jax.jit(jax.hessian(loss))(flat) @ tangent,
+        atol=1e-3,
     )
     assert number == M - 7
     slope, _ = statistics.gradient(lrn, model, batch, weight)
@@ -236,6 +247,7 @@ def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(
     np.testing.assert_allclose(total, (1 - own).sum(), rtol=1e-5)
 
 
+@THREE
 @pytest.mark.parametrize("name", ["alignment", "influence", "with_without"])
 def test_verified_by_the_error_a_flip_shows_despite_wrong_verification_labels(
     lrn, data, model, num_classes, name

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from harmjax import learner, models, task, types
 from harmjax.federations import memory
@@ -13,6 +14,7 @@ N, M, F, B = 24, 60, 4, 4
 CLEAN, FLIPPED = 0, 1  # twins: the same image at the same centre, labelled 1 and 0
 
 
+TWO, THREE = (pytest.mark.parametrize("num_classes", [k], indirect=True) for k in (2, 3))
 MEANS = 1.5 * jnp.array([[-1.0] * F, [1.0] * F, [1.0, -1.0, 1.0, -1.0]])  # of up to three classes
 
 
