@@ -218,6 +218,7 @@ def test_two_people_alike_in_age_and_sex_are_not_the_same(rows, generate):
     assert np.abs(first - second).mean() > 5
 
 
+@pytest.mark.optimised
 def test_scans_depend_on_their_row_alone(rows, generate):
     some = [rows[0], rows[1], rows[300], rows[1000], rows[2223]]
     scans = generate(some)

@@ -237,6 +237,7 @@ def test_vmap_of_the_pooled_convolution(form, image, kernel, axes):
     close(got, want)
 
 
+@pytest.mark.optimised
 def test_the_pooled_convolution_in_bfloat16_and_of_nan():
     x, k = draw((2, 6, 8, 4, 1), (3, 3, 3, 1, 8))
     low = x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)

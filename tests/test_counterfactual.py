@@ -107,6 +107,7 @@ def trained(topology, start, policy, cycles=CYCLES):
     return start, np.array(losses)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("topology", VISITS)
 def test_removing_nothing_is_the_training_run_bit_for_bit(topology, start):
     again = retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=CYCLES, topology=topology)
@@ -214,6 +215,7 @@ def test_leaving_a_centre_out_is_travelling_past_it(again, start):
         same(row(found, centre), model, 1e-6)
 
 
+@pytest.mark.optimised
 def test_chunks_and_late_starts_change_nothing(again, start, without_each):
     which = masks.leave_one_out(NUM_SAMPLES)
     first = bulk.first_difference(again, which)
@@ -224,6 +226,7 @@ def test_chunks_and_late_starts_change_nothing(again, start, without_each):
     same(ask(from_the_beginning, start, which, replicas="map", chunk=6), without_each)
 
 
+@pytest.mark.optimised
 def test_masks_asked_twice_and_in_any_order(again, start, without_each):
     which = masks.leave_one_out(NUM_SAMPLES)[[4, 2, 4]]
     same(ask(again, start, which, replicas="map", chunk=2), row(without_each, np.array([4, 2, 4])))
@@ -365,7 +368,7 @@ for replicas in ('map', 'lanes'):
 
 def test_four_devices_give_the_same(without_each, tmp_path):
     flags = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",
         "PYTHONPATH": os.getcwd(),
         "JAX_PLATFORMS": "cpu",
     }

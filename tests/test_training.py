@@ -73,6 +73,7 @@ def test_a_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(
     assert costs[0] == costs[1]
 
 
+@pytest.mark.optimised
 def test_delivered_model_equals_training_on_the_final_mask(patients, tmp_path):
     controlled = training.train(patients, tmp_path / "run", progress=False)
     assert not controlled.mask.all()
@@ -186,6 +187,7 @@ def test_an_update_that_is_not_finite_is_blamed_on_the_centre_it_came_from(
     assert not (tmp_path / "run" / "harm.csv").exists()
 
 
+@pytest.mark.optimised
 def test_heart_data_of_four_hospitals(tmp_path):
     config = heart.get_config()
     config.train.cycles, config.report = 12, False
