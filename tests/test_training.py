@@ -13,6 +13,7 @@ from harmjax import (
     checkpoints,
     defaults,
     evaluation,
+    hyper,
     metrics,
     phases,
     policies,
@@ -46,6 +47,15 @@ def killed_at(monkeypatch, place, calls):
     monkeypatch.setattr(module, name, dying)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """(config, workdir, outcome) of a run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("whole")
+    manifest = conftest.write_patients(folder / "patients.csv", bad_centre=3)
+    config = conftest.patients_config(manifest)
+    return config, folder / "run", training.train(config, folder / "run", progress=False)
+
+
 @pytest.mark.parametrize(
     "place, calls",
     [
@@ -56,32 +66,33 @@ def killed_at(monkeypatch, place, calls):
     ],
 )
 def test_a_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(
-    patients, tmp_path, monkeypatch, place, calls
+    whole, tmp_path, monkeypatch, place, calls
 ):
-    whole = training.train(patients, tmp_path / "whole", progress=False)
+    config, workdir, outcome = whole
     with monkeypatch.context() as patch:
         killed_at(patch, place, calls)
         with pytest.raises(Killed):
-            training.train(patients, tmp_path / "killed", progress=False)
-    resumed = training.train(patients, tmp_path / "killed", progress=False)
+            training.train(config, tmp_path / "killed", progress=False)
+    resumed = training.train(config, tmp_path / "killed", progress=False)
     for table in TABLES:
-        one, two = (tmp_path / run / table for run in ("whole", "killed"))
+        one, two = (run / table for run in (workdir, tmp_path / "killed"))
         assert one.read_bytes() == two.read_bytes(), table
-    for x, y in zip(jax.tree.leaves(whole.model), jax.tree.leaves(resumed.model), strict=True):
+    for x, y in zip(jax.tree.leaves(outcome.model), jax.tree.leaves(resumed.model), strict=True):
         assert np.array_equal(x, y)
-    costs = [[e["verifications"] for e in run.cost["cycles"]] for run in (whole, resumed)]
+    costs = [[e["verifications"] for e in run.cost["cycles"]] for run in (outcome, resumed)]
     assert costs[0] == costs[1]
 
 
 @pytest.mark.optimised
-def test_delivered_model_equals_training_on_the_final_mask(patients, tmp_path):
-    controlled = training.train(patients, tmp_path / "run", progress=False)
+def test_delivered_model_equals_training_on_the_final_mask(whole, tmp_path):
+    config, workdir, controlled = whole
     assert not controlled.mask.all()
-    names = [row["subject"] for row in replay.read(tmp_path / "run" / "harm.csv")]
+    names = [row["subject"] for row in replay.read(workdir / "harm.csv")]
     dropped = [n for n, kept in zip(names, controlled.mask, strict=True) if not kept]
     (tmp_path / "drop.csv").write_text("Subject\n" + "\n".join(dropped))
-    patients.data.drop, patients.policy.name = str(tmp_path / "drop.csv"), "none"
-    by_hand = training.train(patients, tmp_path / "hand", warmup=tmp_path / "run", progress=False)
+    by_person = {"data.drop": str(tmp_path / "drop.csv"), "policy.name": "none"}
+    config = hyper.applied(config, by_person)
+    by_hand = training.train(config, tmp_path / "hand", warmup=workdir, progress=False)
     for x, y in zip(jax.tree.leaves(controlled.model), jax.tree.leaves(by_hand.model), strict=True):
         assert np.array_equal(x, y)
 

@@ -91,19 +91,25 @@ def start(case: Case, workdir, largest: int | None = None) -> subprocess.Popen:
 def killed(case: Case, workdir, share: float) -> Fault:
     """A run that is killed after a share of its time, and goes on.
 
-    One that had ended by then, because the machine is faster now, is tried again a fifth earlier.
+    One that had ended by then, because its programs are compiled by now or the machine is faster,
+    says how long a run takes, and is tried again.
+
+    Raises:
+        RuntimeError: It fails by itself.
     """
-    workdir = pathlib.Path(workdir)
+    workdir, seconds = pathlib.Path(workdir), case.seconds
     while True:
         process = start(case, workdir)
-        _first_file(process, workdir)
-        time.sleep(share * case.seconds)
-        process.kill()
-        process.communicate()
+        began = _first_file(process, workdir)
+        try:
+            _end(process, timeout=share * seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
         if process.returncode == -signal.SIGKILL:
             return resumed(case, workdir, f"SIGKILL at {share:.3f}")
+        seconds = time.monotonic() - began
         shutil.rmtree(workdir)
-        share *= 0.8
 
 
 def full(case: Case, workdir, largest: int) -> Fault:
@@ -169,8 +175,8 @@ def _first_file(process, workdir) -> float:
     return time.monotonic()
 
 
-def _end(process) -> None:
-    said = process.communicate()
+def _end(process, timeout=None) -> None:
+    said = process.communicate(timeout=timeout)
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode} without a fault: {said}")
 
