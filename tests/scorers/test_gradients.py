@@ -1,5 +1,7 @@
 """Scorers by gradients and by steps tried out, against brute force."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,7 @@ def test_alignment_is_the_dot_product_of_per_sample_gradients(lrn, data, fed, mo
         logits = lrn.logits(model._replace(params=params), image[None])
         return cross_entropy(logits, label[None])[0]
 
+    @jax.jit
     def gradients(samples):
         each = jax.vmap(jax.grad(loss), (None, 0, 0))(model.params, samples.image, samples.label)
         return jnp.concatenate([g.reshape(len(g), -1) for g in jax.tree.leaves(each)], axis=1)
@@ -78,9 +81,9 @@ def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas)
     train, held_out, _ = data
     ids = [CLEAN, FLIPPED, 2]
 
-    def loss_after(kept):
+    @jax.jit
+    def loss_after(weight):
         image, label = train.image[jnp.array(ids)], train.label[jnp.array(ids)]
-        weight = jnp.array([float(i in kept) for i in ids])
 
         def objective(params):
             logits = lrn.logits(model._replace(params=params), image)
@@ -91,11 +94,14 @@ def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas)
         updates, _ = adam.update(jax.grad(objective)(model.params), state)
         updated = model._replace(params=optax.apply_updates(model.params, updates))
         logits = lrn.logits(updated, held_out.image)
-        return float(cross_entropy(logits, held_out.label).mean())
+        return cross_entropy(logits, held_out.label).mean()
 
-    expected = [loss_after(ids) - loss_after([j for j in ids if j != i]) for i in ids]
+    expected = [
+        float(loss_after(np.ones(3))) - float(loss_after(1 - np.eye(3)[i])) for i in range(3)
+    ]
     scorer = scorers.get("with_without")(replicas=replicas)
-    found = scorers.evidence(scorer, fed, model, stop_of(*ids, N), {})["with_without"]
+    evidence = jax.jit(lambda stop: scorers.evidence(scorer, fed, model, stop, {}))
+    found = evidence(stop_of(*ids, N))["with_without"]
     np.testing.assert_allclose(found[:3], expected, atol=1e-5)
 
 
@@ -186,17 +192,18 @@ def test_hessian_products_are_those_of_the_explicit_hessian(lrn, data, model):
         logits = lrn.logits(model._replace(params=unravel(vector)), held_out.image)
         return weight @ cross_entropy(logits, held_out.label)
 
-    tangent = jnp.arange(len(flat)) / len(flat)
-    found, number = statistics.hessian_product(lrn, model, batch, weight, unravel(tangent))
+    tangent = np.arange(len(flat), dtype=np.float32) / len(flat)
+    product = jax.jit(functools.partial(statistics.hessian_product, lrn))
+    found, number = product(model, batch, weight, unravel(tangent))
     np.testing.assert_allclose(
         jax.flatten_util.ravel_pytree(found)[0],
         jax.jit(jax.hessian(loss))(flat) @ tangent,
         atol=1e-3,
     )
     assert number == M - 7
-    slope, _ = statistics.gradient(lrn, model, batch, weight)
+    slope, _ = jax.jit(functools.partial(statistics.gradient, lrn))(model, batch, weight)
     np.testing.assert_allclose(
-        jax.flatten_util.ravel_pytree(slope)[0], jax.grad(loss)(flat), atol=1e-4
+        jax.flatten_util.ravel_pytree(slope)[0], jax.jit(jax.grad(loss))(flat), atol=1e-4
     )
 
 
