@@ -3,7 +3,9 @@
 python -m experiments.counterfactual --config=configs/counterfactual.py --workdir=runs/without
 
 `:runlocal` asks for less. Any setting of `configs/heart.py` may be changed, such as
-`--config.scenario.count=20 --config.scenario.harm="('swapped_columns',)"`.
+`--config.scenario.count=20 --config.scenario.harm="('swapped_columns',)"`. Where training is
+federated, rounds without a centre need no retraining:
+`--config.train.topology=federated --config.counterfactual.ask="('centres','rounds')"`.
 """
 
 import ml_collections
@@ -27,13 +29,14 @@ def get_config(arg=""):
     config.scenario.count = 25
 
     config.counterfactual = asked = ml_collections.ConfigDict()
-    asked.ask = ("samples", "centres", "subsets")  # and permutations
+    asked.ask = ("samples", "centres", "subsets")  # and permutations; rounds, where federated
     asked.subsets = 1000  # random subsets, for Banzhaf values and datamodels
     asked.unseen = 200  # random subsets that no method sees, for the linear datamodelling score
     asked.fraction = 0.5  # of the samples in a random subset
     asked.permutations = 20  # orders, for Shapley values
     asked.tolerance = 0.005  # nats from the final loss at which an order is cut short
     asked.block = 16  # samples between two looks at the tolerance
+    asked.rescale = True  # a round without a centre is that of the others; False: with weight 0
     asked.scorers = ("all",)  # files of harmjax/scorers; 'all', or names
     asked.replicas = "lanes"  # lanes, for small models; vmap | map
     asked.chunk = 0  # replicas of one call and device; 0 chooses

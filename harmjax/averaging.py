@@ -57,9 +57,6 @@ def visits(
         total = added(total, share, averaged(local))
         return (local, total), trails.unverified(fed, leg.ids, loss)
 
-    def averaged(model):
-        return model.params, model.batch_stats
-
     @apart
     def added(total, share, local):
         return jax.tree.map(lambda t, x: t + share.astype(t.dtype) * x, total, local)
@@ -69,3 +66,8 @@ def visits(
     (_, total), trail = fed.scan(step, (start, zero), (legs, firsts, share))
     model = select(jnp.any(offered), types.Model(*total, start.opt_state), start)
     return travel._replace(model=model), gathered(trail)
+
+
+def averaged(model: types.Model) -> tuple:
+    """What a round averages: parameters and batch statistics."""
+    return model.params, model.batch_stats

@@ -5,8 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 
-from harmjax import types
+from harmjax import averaging, types
+from harmjax import course as courses
+from harmjax.counterfactual import retraining as retrainings
 
 
 class Updates(NamedTuple):
@@ -14,6 +17,85 @@ class Updates(NamedTuple):
 
     delta: tuple  # (params, batch_stats) [C, ...], local minus start
     share: types.Array  # [C] float32, of the samples offered in this round; sums to 1
+
+
+class Rounds(NamedTuple):
+    """A run followed round by round, and every round without each of its centres."""
+
+    cycle: np.ndarray  # [R] int, its number
+    samples: np.ndarray  # [R, C] int, offered
+    share: np.ndarray  # [R, C] float32, of all that were offered in this round
+    whole: dict  # split -> Outcome [R], with all centres
+    without: dict  # split -> Outcome [R, C], of the round without this centre
+
+
+def follow(
+    learner: types.Learner,
+    retraining: retrainings.Retraining,
+    course: courses.Course,
+    model: types.Model,
+    *,
+    mask=None,
+    rescale: bool = True,
+    replicas: str = "vmap",
+    progress: bool = True,
+) -> Rounds:
+    """What every round of a run would have given without each centre, by arithmetic.
+
+    The model goes on with all centres, as in the run itself: a centre is missing from one round at
+    a time. Every centre trains once a round, however many centres there are to leave out.
+
+    Args:
+        learner: As in `retraining.retraining`.
+        retraining: The run, federated.
+        course: Of the run.
+        model: That it starts from.
+        mask: [N] float32, what is trained on; everything by default.
+        rescale: What "without" means, see `aggregate`.
+        replicas: See `updates`.
+        progress: Whether to draw a progress bar.
+
+    Raises:
+        ValueError: The course has no rounds.
+    """
+    if not course.is_round:
+        raise ValueError("the run is not federated: its stops follow one another, without rounds")
+    data, stops = retraining.data, jax.device_get(retraining.data.stops)
+    centre = np.asarray(data.train.centre)
+    num_centres, num_samples = int(centre.max()) + 1, len(centre)
+    known = np.append(np.ones(num_samples) if mask is None else mask, 0).astype(np.float32)
+    holders = {split: np.asarray(samples.centre) for split, samples in data.held_out.items()}
+    keep = 1 - np.eye(num_centres, dtype=np.float32)
+
+    @jax.jit
+    def one(data, model, stops):
+        feds = {
+            split: course.federation(
+                learner, data.train, samples._replace(centre=holders[split]), data.key
+            )
+            for split, samples in data.held_out.items()
+        }
+
+        def outcomes(model):
+            return {split: retrainings.outcome(fed, model) for split, fed in feds.items()}
+
+        found = updates(next(iter(feds.values())), model, stops, replicas=replicas)
+        after = aggregate(model, found)
+        without = jax.lax.map(
+            lambda keep: outcomes(aggregate(model, found, keep, rescale=rescale)), jnp.asarray(keep)
+        )
+        return after, (found.share, outcomes(after), without)
+
+    rows = []
+    bar = tqdm.tqdm(
+        range(len(stops.cycle)), desc="rounds", unit="round", disable=None if progress else True
+    )
+    for number in bar:
+        every = by_centre(types.Stop(*(x[number] for x in stops)), num_centres, num_samples)
+        samples = (every.ids < num_samples).sum(axis=(1, 2))
+        model, found = one(data, model, every._replace(weight=known[every.ids]))
+        rows.append((stops.cycle[number, 0], samples, *jax.device_get(found)))
+    return Rounds(*jax.tree.map(lambda *parts: np.stack(parts), *rows))
 
 
 def by_centre(stops: types.Stop, num_centres: int, num_samples: int) -> types.Stop:
@@ -56,7 +138,7 @@ def updates(
 
     def local(stops):
         after, _ = fed.learn(model, stops)
-        return jax.tree.map(jnp.subtract, averaged(after), averaged(model))
+        return jax.tree.map(jnp.subtract, averaging.averaged(after), averaging.averaged(model))
 
     mapped = {"vmap": jax.vmap(local), "map": lambda stops: jax.lax.map(local, stops)}
     size = jnp.sum(stops.ids < len(fed.centre), axis=(1, 2))
@@ -68,9 +150,12 @@ def aggregate(
 ) -> types.Model:
     """The model of the round with only some centres: arithmetic, no training.
 
-    With `rescale` the shares of the centres that stay are scaled up to 1, as if the others had
-    never taken part. Without it a centre left out contributes no change and the others' shares
-    stay as they are, which is what weight 0 on its samples does (`retraining.retraining`).
+    Without a centre may mean two things. With `rescale` the shares of the centres that stay are
+    scaled up to 1: the round that these centres would have had if the others had never taken part.
+    Otherwise a centre left out sends back the model that it was sent, and the others' shares stay
+    as they are, which is what weight 0 on its samples does (`retraining.retraining`): the round
+    takes a shorter step. A large centre that slows all others down, and yet does better than no
+    step at all, is harmful in the first sense and helpful in the second.
 
     Args:
         model: At the start of the round.
@@ -92,10 +177,5 @@ def aggregate(
     def mixed(start, delta):
         return start + jnp.tensordot(share.astype(delta.dtype), delta, 1)
 
-    params, batch_stats = jax.tree.map(mixed, averaged(model), updates.delta)
+    params, batch_stats = jax.tree.map(mixed, averaging.averaged(model), updates.delta)
     return types.Model(params, batch_stats, model.opt_state)
-
-
-def averaged(model: types.Model) -> tuple:
-    """What a round averages: parameters and batch statistics."""
-    return model.params, model.batch_stats

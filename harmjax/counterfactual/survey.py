@@ -21,12 +21,13 @@ from harmjax import (
     values,
     workdirs,
 )
-from harmjax.counterfactual import bulk, masks, prediction, retraining
+from harmjax.counterfactual import bulk, masks, prediction, retraining, rounds
 
-QUESTIONS = ("samples", "centres", "subsets", "permutations")
+QUESTIONS = ("samples", "centres", "subsets", "permutations", "rounds")
 SPLITS = ("verification", "test")
 WARM_UP = ("model", "scenario", "seed", "train")  # what it depends on, besides the samples
 BY_METHOD = ("method", "rank_correlation", "lds", "auroc")
+MOST_SHOWN = 10  # centres in a summary
 
 
 class Survey(NamedTuple):
@@ -38,6 +39,7 @@ class Survey(NamedTuple):
     masks: dict  # question -> [R, N]
     outcomes: dict  # question -> split -> Outcome [R, C]
     harm: dict  # method -> [N]; 'harm' is that of leaving one out
+    followed: rounds.Rounds | None = None  # round by round, where that was asked
 
 
 def survey(config, workdir, *, study=None, progress: bool = True, say: Callable = print) -> Survey:
@@ -45,8 +47,9 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
 
     The warm-up is trained first, in `workdir/warmup`; every replica starts from it and trains the
     cycles that follow. Writes counterfactual.csv (a row per training sample),
-    counterfactual_centres.csv, prediction.csv (how well each method predicts) and trajectories.npz
-    (losses and confusions after every cycle under every mask).
+    counterfactual_centres.csv, counterfactual_rounds.csv (a row per cycle and centre),
+    prediction.csv (how well each method predicts) and trajectories.npz (losses and confusions after
+    every cycle under every mask).
 
     Args:
         config: See `configs/counterfactual.py`.
@@ -69,15 +72,20 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
             f"train.cycles={config.train.cycles} leaves nothing to retrain after "
             f"train.warmup_cycles={config.train.warmup_cycles}"
         )
+    if "rounds" in asked.ask and config.train.topology != "federated":
+        raise ValueError(
+            "counterfactual.ask names 'rounds', of which train.topology="
+            f"{config.train.topology!r} has none: use 'federated', or ask for 'centres'"
+        )
     study = study or preparation.prepare(config, workdir, progress=progress)
     start = _warm_up(config, workdir / "warmup", study, progress)
     learner = training.build_learner(config)
-    train = config.train
+    train, course = config.train, training.course(config, study, federation="memory")
     again = retraining.retraining(
         learner,
         study.train,
         {"verification": study.verification, "test": study.test},
-        training.course(config, study, federation="memory"),
+        course,
         cycles=range(train.warmup_cycles, train.cycles),
     )
     ask = bulk.bulk(
@@ -91,6 +99,13 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
     found = _asked(config, workdir, study, start, ask, say)
     predicted = _predicted(config, learner, again, start, found, say)
     found = found._replace(harm=found.harm | predicted)
+    if "rounds" in asked.ask:
+        say(f"rounds: {train.cycles - train.warmup_cycles}, each without every centre")
+        followed = rounds.follow(
+            learner, again, course, start, mask=found.base, rescale=asked.rescale,
+            replicas="map" if asked.replicas == "map" else "vmap", progress=progress,
+        )  # fmt: skip
+        found = found._replace(followed=followed)
     _write(workdir, found)
     return found
 
@@ -205,10 +220,15 @@ def _write(workdir, found: Survey) -> None:
         present = np.unique(study.train.centre)
         size = np.bincount(study.train.centre)[present]
         columns = [column[present] for column in _effects(found, "centres")]
+        header = ["centre", "samples", "harm", "test_harm", *_extra(study.classes)]
+        if found.followed is not None:
+            header.append("rounds")
+            columns.append(by_round(found)[0].mean(axis=0)[present])
         rows = zip([study.centres[c] for c in present], size, *columns, strict=True)
         path = workdir / "counterfactual_centres.csv"
-        header = ("centre", "samples", "harm", "test_harm", *_extra(study.classes))
         tables.write(path, header, [_plain(row) for row in rows])
+    if found.followed is not None:
+        _write_rounds(workdir / "counterfactual_rounds.csv", found)
     tables.write(workdir / "prediction.csv", BY_METHOD, comparison(found))
     arrays = {f"{name}_masks": these.astype(np.uint8) for name, these in found.masks.items()}
     for name, outcomes in (found.outcomes | {"whole": found.whole}).items():
@@ -219,6 +239,18 @@ def _write(workdir, found: Survey) -> None:
         np.savez_compressed(file, **arrays)
 
 
+def _write_rounds(path, found: Survey) -> None:
+    study, asked = found.study, found.followed
+    columns = [asked.samples, asked.share, *by_round(found)]
+    header = ("centre", "cycle", "samples", "share", "harm", "test_harm", *_extra(study.classes))
+    rows = [
+        _plain([study.centres[c], cycle, *(column[r, c] for column in columns)])
+        for r, cycle in enumerate(asked.cycle)
+        for c in np.unique(study.train.centre)
+    ]
+    tables.write(path, header, rows)
+
+
 def _extra(classes) -> tuple[str, ...]:
     """Columns of the verification errors that a sample adds, by class."""
     names = ("fp", "fn") if len(classes) == 2 else (f"errors_{name}" for name in classes)
@@ -226,15 +258,29 @@ def _extra(classes) -> tuple[str, ...]:
 
 
 def _effects(found: Survey, question) -> list[np.ndarray]:
-    """With minus without: verification loss, test loss, and verification errors, each [R]."""
-    num_classes = len(found.study.classes)
+    """With minus without, of the last cycle, each [R]; see `_compared`."""
     if question not in found.outcomes:
-        return [np.full(len(found.base), np.nan)] * (2 + num_classes)
-    whole, without = found.whole, found.outcomes[question]
-    loss = [whole[s].loss[-1].astype(float) - without[s].loss[:, -1] for s in SPLITS]
-    errors = task.errors(whole["verification"].confusion[-1])
-    fewer = task.errors(without["verification"].confusion[:, -1])
-    return [*loss, *(errors - fewer).T]
+        return [np.full(len(found.base), np.nan)] * (2 + len(found.study.classes))
+    last = jax.tree.map(lambda x: x[-1], found.whole)
+    return _compared(last, jax.tree.map(lambda x: x[:, -1], found.outcomes[question]))
+
+
+def by_round(found: Survey) -> list[np.ndarray]:
+    """With minus without each centre, of every round, each [R, C]; see `_compared`."""
+    whole = jax.tree.map(lambda x: x[:, None], found.followed.whole)
+    return _compared(whole, found.followed.without)
+
+
+def _compared(whole, without) -> list[np.ndarray]:
+    """With minus without: verification loss, test loss, and verification errors of each class.
+
+    Args:
+        whole: split -> Outcome, of shapes that broadcast against those of `without`.
+        without: split -> Outcome [...].
+    """
+    loss = [whole[s].loss.astype(float) - without[s].loss for s in SPLITS]
+    errors, fewer = (task.errors(of["verification"].confusion) for of in (whole, without))
+    return [*loss, *np.moveaxis(errors - fewer, -1, 0)]
 
 
 def comparison(found: Survey) -> list[list]:
@@ -261,8 +307,26 @@ def comparison(found: Survey) -> list[list]:
 
 
 def summary(found: Survey) -> str:
-    """The comparison of the methods as a table in text."""
-    return tables.aligned(BY_METHOD, comparison(found))
+    """The comparison of the methods as a table in text, and the centres by the harm of a round."""
+    parts = [tables.aligned(BY_METHOD, comparison(found))] if found.harm else []
+    return "\n\n".join([*parts, *([_by_centre(found)] if found.followed is not None else [])])
+
+
+def _by_centre(found: Survey) -> str:
+    study, present = found.study, np.unique(found.study.train.centre)
+    harm, test_harm, *_ = (column.mean(axis=0) for column in by_round(found))
+    share = found.followed.share.mean(axis=0)
+    order = present[np.argsort(-harm[present], kind="stable")]
+    rows = [_plain([study.centres[c], share[c], harm[c], test_harm[c]]) for c in order[:MOST_SHOWN]]
+    text = "a round with minus without the centre, means over cycles, most harmful first"
+    if len(order) > len(rows):
+        text += f" ({len(rows)} of {len(order)})"
+    text += "\n" + tables.aligned(("centre", "share", "harm", "test harm"), rows)
+    if "centres" in found.outcomes and len(present) > 1:
+        exact = _effects(found, "centres")[0]
+        rank = values.rank_correlation(harm[present], exact[present])
+        text += f"\nrank correlation with retraining without the centre: {rank:.3g}"
+    return text
 
 
 def _plain(row) -> list:
