@@ -15,7 +15,6 @@ from harmjax import (
     logbook,
     metrics,
     preparation,
-    tables,
     training,
     types,
     workdirs,
@@ -45,6 +44,8 @@ def audit(
 ) -> list[dict]:
     """The rows of `harm.csv`, one per audited sample: harm, evidence, p-value, verdict.
 
+    Names, centres and verdicts are texts, all else numbers, NaN where nothing is known.
+
     Trains the travelling model over the centres on the data as they are, under the policy `screen`.
 
     Args:
@@ -66,7 +67,8 @@ def audit(
         learning_rate: Of Adam.
         seed: Of model, itineraries and the default verification samples.
         workdir: Folder that keeps the run's tables and checkpoints; by default a temporary one.
-            The same call resumes there, another call is refused.
+            The same call resumes there, another call is refused. Training needs one for its
+            checkpoints; nothing is read back from it but to resume.
         progress: Whether to draw a progress bar.
 
     Raises:
@@ -118,7 +120,7 @@ def audit(
             )
         for alarm in training.alarms(outcome.verdicts):
             warnings.warn(alarm, stacklevel=2)
-        return tables.read(folder / "harm.csv")
+        return logbook.harm_rows(study, outcome.verdicts, outcome.mask)
 
 
 def _default_model(shape) -> str:

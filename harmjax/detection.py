@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harmjax import hyper, metrics, sweep, sweep_jobs, tables
+from harmjax import hyper, logbook, metrics, sweep, sweep_jobs, tables
+from harmjax.data import begun
 
 FOUND = (
     *("scenario", "harm", "seed", "policy", "planted", "eliminated", "hits", "recall", "good"),
@@ -112,10 +113,12 @@ def detect(
     rows, harms, curves = [], [], []
     options = {"record": record, "say": say, "finished": finished}
     planned = jobs(config, workdir)
-    for job, outcome in sweep_jobs.run(planned, **options, progress="stops" if progress else ""):
+    for ended in sweep_jobs.run(planned, **options, progress="stops" if progress else ""):
+        job, outcome, samples = ended
         if outcome["problem"]:
             raise FloatingPointError(f"{job.name}: {outcome['problem']}")
-        samples = _samples(job, outcome)
+        if samples is None:
+            samples = _samples(job, outcome)
         rows.append(_row(job.config, samples, outcome))
         harms += _harm_rows(job.config, samples)
         curves += _curve_rows(job.config, samples)
@@ -125,23 +128,25 @@ def detect(
             "precision_recall": (CURVES, curves),
         }
         for name, (header, found) in written.items():
-            tables.write(workdir / f"{name}.csv", header, [[r[c] for c in header] for r in found])
-    return tables.read(workdir / "detection.csv"), tables.read(workdir / "harms.csv")
+            tables.write(workdir / f"{name}.csv", header, [row.values() for row in found])
+    return rows, harms
 
 
 def _samples(job, outcome) -> list[dict]:
-    """Rows of a run's harm.csv.
+    """Rows of the harm.csv of a run that was finished before.
 
     Raises:
-        ValueError: It is missing, or is not that of the outcome.
+        ValueError: It is missing, damaged, or not that of the outcome.
     """
     path = job.workdir / "harm.csv"
-    samples = tables.read(path)
-    counted = {
-        "eliminated": sum(row.get("verdict") == "eliminated" for row in samples),
-        "planted": sum(row.get("corrupted") == "1" for row in samples),
-    }
-    if not samples or any(outcome[n] not in ("", str(v)) for n, v in counted.items()):
+    try:
+        samples = logbook.read_harm(path, begun.named(job.config.data))
+        counted = {"eliminated": _verdict(samples, "eliminated").sum(),
+                   "planted": _planted(samples).sum()}  # fmt: skip
+    except (ValueError, KeyError):
+        samples, counted = [], {}
+    known = {name for name in counted if not np.isnan(outcome[name])}
+    if not samples or any(outcome[name] != counted[name] for name in known):
         raise ValueError(
             f"{path} is missing or damaged: delete {job.workdir / 'outcome.csv'}, and the run "
             "writes both again"
@@ -159,8 +164,12 @@ def _names(config) -> dict:
     }
 
 
+def _record(header, row) -> dict:
+    return {name: tables.stored(row[name]) for name in header}
+
+
 def _row(config, samples, outcome) -> dict:
-    """A row of detection.csv from a run's harm.csv and outcome."""
+    """A row of detection.csv from a run's samples and outcome."""
     planted, gone = _planted(samples), _verdict(samples, "eliminated")
     harm = _ranked(sweep.column(samples, "harm"))
     measured = {
@@ -174,7 +183,7 @@ def _row(config, samples, outcome) -> dict:
         "auroc": metrics.auroc(harm, planted),
         "average_precision": metrics.average_precision(harm, planted),
     }
-    return outcome | _names(config) | measured
+    return _record(columns(config), outcome | _names(config) | measured)
 
 
 def _harm_rows(config, samples) -> list[dict]:
@@ -194,7 +203,7 @@ def _harm_rows(config, samples) -> list[dict]:
             "recall": _share(gone, own),
             "harm_auroc": metrics.auroc(_ranked(harm)[compared], own[compared]) if scored else None,
         }
-        rows.append(_names(config) | measured)
+        rows.append(_record(HARMS, _names(config) | measured))
     return sorted(rows, key=lambda row: config.scenario.harm.index(row["kind"]))
 
 
@@ -205,11 +214,13 @@ def _curve_rows(config, samples) -> list[dict]:
         return []
     precision = metrics.precision_at(_ranked(harm), planted, RECALLS)
     pairs = zip(RECALLS, precision.tolist(), strict=True)
-    return [_names(config) | {"recall": recall, "precision": p} for recall, p in pairs]
+    return [
+        _record(CURVES, _names(config) | {"recall": recall, "precision": p}) for recall, p in pairs
+    ]
 
 
 def _planted(samples) -> np.ndarray:
-    return np.array([row.get("corrupted") == "1" for row in samples], bool)
+    return np.array([row.get("corrupted") == 1 for row in samples], bool)
 
 
 def _verdict(samples, verdict) -> np.ndarray:
@@ -248,7 +259,7 @@ def _aggregated(rows, keys, measured) -> str:
             ]
         else:
             (row,) = group.rows
-            cells = [row["seed"], *(sweep.number(row[name]) for name in measured)]
+            cells = [row["seed"], *(row[name] for name in measured)]
         shown.append([*group.setting.values(), *cells])
     seed = "seeds" if several["seed"] else "seed"
     text = tables.aligned([*keys, seed, *(name.replace("_", " ") for name in measured)], shown)

@@ -11,12 +11,14 @@ import pathlib
 import jax
 import numpy as np
 
-from harmjax import metrics, tables, task, types, workdirs
+from harmjax import metrics, preparation, tables, task, types, workdirs
 from harmjax.federations import traffic
 
 KEYS = ("cycle", "stop", "centre", "kind", "subjects")
 COUNTS = ("tp", "fp", "tn", "fn", "fpr", "fnr", "reference_fpr", "reference_fnr")
 VERDICT = ("allowed", "accepted", "p_value")
+HARM_TEXTS = ("subject", "centre", "verdict", "kind")  # columns of harm.csv
+HARM_WHOLE = ("label", "cycle", "corrupted")
 FORWARD_EQUIVALENTS = {"forward": 1, "gradient": 3, "jvp": 2}
 
 
@@ -244,40 +246,63 @@ def class_labels(labels, classes) -> list:
     return [known[label] if label >= 0 else None for label in labels]
 
 
-def write_harm(
-    path, names, centres, centre_of, labels, verdicts, mask, corrupted, kind, drop=()
-) -> None:
-    """Writes harm.csv: a row per training sample.
+def harm_rows(study: preparation.Study, verdicts: types.Verdicts, mask) -> list[dict]:
+    """The rows of harm.csv, one per training sample, with their values as they read back.
+
+    Of a person's word only 'dropped' is a verdict of its own, unless the policy had eliminated the
+    sample. NaN where nothing is known.
+
+    Args:
+        study: Of the run.
+        verdicts: Of its policy.
+        mask: [N] what the delivered model is trained on.
+    """
+    verdicts, drop, rows = jax.device_get(verdicts), study.drop, []
+    labels = class_labels(study.train.label, study.classes)
+    for i, name in enumerate(study.names):
+        verdict = "eliminated" if verdicts.eliminated[i] else "kept"
+        verdict = "pending" if verdicts.pending[i] else verdict
+        if drop[i] and verdict != "eliminated":
+            verdict = "dropped"
+        row = {
+            "subject": name,
+            "centre": study.centres[study.train.centre[i]],
+            "label": labels[i],
+            "harm": float(verdicts.harm[i]),
+            **{column: float(evidence[i]) for column, evidence in verdicts.evidence.items()},
+            "p_value": None if verdicts.p_value is None else float(verdicts.p_value[i]),
+            "mask": float(mask[i]),
+            "verdict": verdict,
+            "cycle": int(verdicts.cycle[i]) if verdicts.cycle[i] >= 0 else None,
+        }
+        if study.simulated:
+            row |= {"corrupted": int(study.corrupted[i]), "kind": study.kind[i]}
+        rows.append({column: tables.stored(value) for column, value in row.items()})
+    return rows
+
+
+def write_harm(path, rows) -> None:
+    """Writes harm.csv.
 
     Args:
         path: Of the file.
-        names: [N] of the samples.
-        centres: Names of the centres.
-        centre_of: [N] int.
-        labels: [N] what to call each sample's class, see `class_labels`.
-        verdicts: `types.Verdicts`.
-        mask: [N] what the delivered model is trained on.
-        corrupted: [N] bool, or None where nothing is simulated.
-        kind: [N] str, the harm planted, '' where none.
-        drop: [N] bool, whom a person dropped: 'dropped', unless the policy had eliminated them.
+        rows: From `harm_rows`.
     """
-    verdicts = jax.device_get(verdicts)
-    header = ["subject", "centre", "label", "harm", *verdicts.evidence]
-    header += ["p_value", "mask", "verdict", "cycle"]
-    header += [] if corrupted is None else ["corrupted", "kind"]
-    rows = []
-    for i, name in enumerate(names):
-        verdict = "eliminated" if verdicts.eliminated[i] else "kept"
-        verdict = "pending" if verdicts.pending[i] else verdict
-        if len(drop) and drop[i] and verdict != "eliminated":
-            verdict = "dropped"
-        cycle = int(verdicts.cycle[i]) if verdicts.cycle[i] >= 0 else None
-        row = [name, centres[centre_of[i]], labels[i], float(verdicts.harm[i])]
-        row += [float(evidence[i]) for evidence in verdicts.evidence.values()]
-        row += [None if verdicts.p_value is None else float(verdicts.p_value[i])]
-        row += [float(mask[i]), verdict, cycle]
-        rows.append(row + ([] if corrupted is None else [int(corrupted[i]), kind[i]]))
-    tables.write(path, header, rows)
+    tables.write(path, list(rows[0]), [row.values() for row in rows])
+
+
+def read_harm(path, classes=types.BINARY) -> list[dict]:
+    """The rows of harm.csv as `harm_rows` gives them; none if there is no file.
+
+    Args:
+        path: Of the file.
+        classes: [K] names, of the run.
+
+    Raises:
+        ValueError: A field is cut off, or no number.
+    """
+    texts = HARM_TEXTS if len(classes) == 2 else (*HARM_TEXTS, "label")
+    return [tables.typed(row, texts=texts, whole=HARM_WHOLE) for row in tables.read(path)]
 
 
 def rows_but(path, header, cycles: range) -> list[list[str]]:

@@ -17,18 +17,18 @@ LONGEST_NAME = 100  # characters of a folder
 
 
 class Table(NamedTuple):
-    """sweep.csv, as text."""
+    """sweep.csv, as records."""
 
     header: tuple[str, ...]
     keys: tuple[str, ...]  # swept, the first columns
-    rows: list[dict[str, str]]
+    rows: list[dict]  # settings as text; numbers as they read back, NaN where unknown
 
 
 class Group(NamedTuple):
     """Runs under one setting."""
 
     setting: dict[str, str]
-    rows: list[dict[str, str]]  # replicates
+    rows: list[dict]  # replicates
 
 
 def sweep(
@@ -77,10 +77,9 @@ def sweep(
         replicas="loop" if config.sweep.pages else config.sweep.replicas,
         progress="runs" if progress else "",
     )
-    outcomes = {job.workdir: outcome for job, outcome in found}
+    outcomes = {ended.job.workdir: ended.outcome for ended in found}
     table = _table(keys, jobs, [outcomes[job.workdir] for job in jobs])
-    cells = [[row[name] for name in table.header] for row in table.rows]
-    tables.write(workdir / "sweep.csv", table.header, cells)
+    tables.write(workdir / "sweep.csv", table.header, [row.values() for row in table.rows])
     return table
 
 
@@ -133,23 +132,15 @@ def best(found: Sequence[Group], choose_by: str) -> Group | None:
     return found[max(known, key=means.__getitem__)] if known else None
 
 
-def best_run(group: Group, choose_by: str) -> dict[str, str]:
+def best_run(group: Group, choose_by: str) -> dict:
     """The row of a setting whose model did best on the verification scans."""
     values = column(group.rows, f"verification_{choose_by}")
     return group.rows[int(np.argmax(CHOOSE_BY[choose_by] * values))]
 
 
 def column(rows, name) -> np.ndarray:
-    """One column of a table as numbers, NaN where it is empty."""
-    return np.array([float(row[name] or "nan") for row in rows])
-
-
-def number(text):
-    """A field of a table as an int where it is one, else a float; NaN where it is empty."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text or "nan")
+    """One column of records as numbers, NaN where nothing is known."""
+    return np.array([row[name] for row in rows], float)
 
 
 def rates(header: Sequence[str]) -> tuple[str, ...]:
@@ -190,8 +181,7 @@ def summary(table: Table, replicates: Sequence[str], choose_by: str, workdir) ->
     shown = ["verification_loss", "verification_auroc", *tested, "eliminated"]
     shown += [name for name in ONLY_SIMULATED[1:] if name in table.header]
     shown += ["forward_equivalents", "seconds"]
-    rows = [[*(row[k] for k in table.keys), *(number(row[n]) for n in shown)]
-            for row in table.rows]  # fmt: skip
+    rows = [[row[name] for name in (*table.keys, *shown)] for row in table.rows]
     parts = [tables.aligned([*table.keys, *(n.replace("_", " ") for n in shown)], rows)]
     found = groups(table, replicates)
     if len(found) < len(table.rows):
@@ -202,12 +192,12 @@ def summary(table: Table, replicates: Sequence[str], choose_by: str, workdir) ->
 
 
 def _table(keys, jobs, outcomes) -> Table:
-    simulated = any(outcome["planted"] for outcome in outcomes)
+    simulated = not all(np.isnan(outcome["planted"]) for outcome in outcomes)
     every = dict.fromkeys(n for outcome in outcomes for n in outcome)
     columns = [n for n in every if simulated or n not in ONLY_SIMULATED]
     rows = [
         {key: cell(_value(job.config, key)) for key in keys}
-        | {name: outcome.get(name, "") for name in columns}
+        | {name: outcome.get(name, np.nan) for name in columns}
         | {"run": job.workdir.name}
         for job, outcome in zip(jobs, outcomes, strict=True)
     ]

@@ -18,6 +18,7 @@ import tqdm
 
 from harmjax import (
     checkpoints,
+    logbook,
     metrics,
     policies,
     preparation,
@@ -32,6 +33,10 @@ FOUND = (
     *("verification_loss", "verification_auroc", "eliminated", "pending"),
     *("planted", "hits", "wrongly_eliminated", "forward_equivalents", "seconds", "problem"),
 )
+WHOLE = (  # numbers in outcome.csv; `problem` is text, all others are floats
+    *("test_n", "eliminated", "pending", "planted", "hits", "wrongly_eliminated"),
+    "forward_equivalents",
+)
 STUDY = ("data", "scenario")  # groups that a study depends on
 AFTER_WARM_UP = ("policy", "detect", "sweep", "report")  # groups that no warm-up depends on
 PREPARED = ("manifest.csv", "features.npz")  # what predicting with a run reads of its study
@@ -45,6 +50,14 @@ class Job(NamedTuple):
     workdir: pathlib.Path
     home: pathlib.Path  # where the study is prepared, once for all jobs with this home
     warmup: pathlib.Path | None  # workdir of the earlier job whose warm-up this one starts from
+
+
+class Finished(NamedTuple):
+    """How a job ended."""
+
+    job: Job
+    outcome: dict  # of outcome.csv by `columns`, with their values as they read back
+    samples: list[dict] | None  # rows of harm.csv; None where it was not trained here and now
 
 
 def columns(config) -> tuple[str, ...]:
@@ -94,8 +107,8 @@ def run(
     finished: Callable,
     replicas: str = "loop",
     progress: str = "runs",
-) -> Iterator[tuple[Job, dict[str, str]]]:
-    """Yields every job with its outcome, as text by `columns`.
+) -> Iterator[Finished]:
+    """Yields how every job ended.
 
     Finished jobs are not run again, killed ones resume. Jobs of one home come one after another,
     so that one study is in memory at a time. A loss that is not finite ends a job, not the others:
@@ -120,17 +133,21 @@ def run(
             study = functools.cache(functools.partial(_prepared, group[0], bool(progress), say))
             for job in group:
                 _check_finished(job, study)
-            if replicas == "auto":
-                _map(group, study, record, say)
+            mapped = _map(group, study, record, say) if replicas == "auto" else {}
             for job in group:
-                if not _path(job).exists():
+                if job.workdir in mapped:
+                    ended = mapped[job.workdir]
+                elif _path(job).exists():
+                    ended = Finished(job, _outcome(job), None)
+                else:
                     bar.set_postfix_str(job.name)
                     with workdirs.held(job.workdir):
                         record(job.config, job.workdir)
                         say(job.name)
-                        _write(job, _trained(job, study(), finished, progress == "stops"))
+                        ended = _trained(job, study(), finished, progress == "stops")
+                        _write(ended)
                 bar.update()
-                yield job, _outcome(job)
+                yield ended
 
 
 def _check_finished(job: Job, study: Callable) -> None:
@@ -152,27 +169,32 @@ def _check_finished(job: Job, study: Callable) -> None:
         begun.refuse_dropped(job.workdir, dropped)
         return
     gone = {n for n, drop in zip(study().names, study().drop, strict=True) if drop}
-    rows = tables.read(job.workdir / "harm.csv")
-    if any(float(row["mask"]) > 0 for row in rows if row["subject"] in gone):
+    rows = logbook.read_harm(job.workdir / "harm.csv", begun.named(job.config.data))
+    if any(row["mask"] > 0 for row in rows if row["subject"] in gone):
         _path(job).unlink()
 
 
-def _outcome(job: Job) -> dict[str, str]:
-    """The row of outcome.csv.
+def _outcome(job: Job) -> dict:
+    """The row of outcome.csv of a job that was finished before.
 
     Raises:
         ValueError: It is damaged.
     """
-    rows = tables.read(_path(job))
-    if len(rows) != 1 or tuple(rows[0]) != columns(job.config) or None in rows[0].values():
+    try:
+        (row,) = tables.read(_path(job))
+        row = tables.typed(row, texts=("problem",), whole=WHOLE)
+    except ValueError:
+        row = {}
+    if tuple(row) != columns(job.config):
         raise ValueError(
             f"{_path(job)} is damaged, or of another harmjax: delete it, and the run goes on"
         )
-    return rows[0]
+    return row
 
 
-def _map(jobs, study: Callable, record, say) -> None:
-    """Finishes the jobs that can be mapped, but for those whose loss is not finite."""
+def _map(jobs, study: Callable, record, say) -> dict[pathlib.Path, Finished]:
+    """How the jobs that can be mapped ended, by workdir; without those whose loss is not finite."""
+    ended = {}
     left = [job for job in jobs if not _path(job).exists()]
     families = [job.warmup or job.workdir for job in left]
     for some in sweep_mapped.groups([job.config for job in left], families):
@@ -190,16 +212,17 @@ def _map(jobs, study: Callable, record, say) -> None:
             )
             for job, outcome in zip(chosen, outcomes, strict=True):
                 if outcome is not None:
-                    _write(job, _row(job, study(), outcome))
+                    ended[job.workdir] = Finished(job, _row(job, study(), outcome), None)
+                    _write(ended[job.workdir])
+    return ended
 
 
 def _path(job: Job) -> pathlib.Path:
     return job.workdir / "outcome.csv"
 
 
-def _write(job: Job, row) -> None:
-    header = columns(job.config)
-    tables.write(_path(job), header, [[row.get(name) for name in header]])
+def _write(ended: Finished) -> None:
+    tables.write(_path(ended.job), list(ended.outcome), [ended.outcome.values()])
 
 
 def _prepared(job: Job, progress, say) -> preparation.Study:
@@ -229,17 +252,18 @@ def _bar(total, wanted):
     return tqdm.tqdm(total=total, desc="sweep", unit="run", disable=disable, dynamic_ncols=True)
 
 
-def _trained(job: Job, study, finished, progress) -> dict:
-    """Trains one job; its row, or the problem that ended it."""
+def _trained(job: Job, study, finished, progress) -> Finished:
+    """Trains one job; its outcome, or the problem that ended it."""
     _take_tables(job)
     try:
         outcome = training.train(
             job.config, job.workdir, study=study, warmup=_warmed_up(job), progress=progress
         )
     except FloatingPointError as error:
-        return {"problem": str(error)}
+        return Finished(job, _filled(job, {"problem": str(error)}), [])
     finished(job.workdir, study)
-    return _row(job, study, outcome)
+    samples = logbook.harm_rows(study, outcome.verdicts, outcome.mask)
+    return Finished(job, _row(job, study, outcome), samples)
 
 
 def _warmed_up(job: Job):
@@ -254,8 +278,7 @@ def _row(job: Job, study, outcome: training.Outcome) -> dict:
     phases = outcome.cost["phases"]
     after = [phases[name] for name in phases if name != "warm-up"]
     row = {f"test_{name}": value for name, value in outcome.metrics.items()}
-    verified = _verified(job.workdir)
-    row |= {f"verification_{name}": verified[name] for name in ("loss", "auroc")}
+    row |= {f"verification_{name}": outcome.verified[name] for name in ("loss", "auroc")}
     row |= {
         "eliminated": int(gone.sum()),
         "pending": int(np.sum(outcome.verdicts.pending)),
@@ -268,10 +291,10 @@ def _row(job: Job, study, outcome: training.Outcome) -> dict:
             "hits": int((gone & study.corrupted).sum()),
             "wrongly_eliminated": int((gone & ~study.corrupted).sum()),
         }
-    return row
+    return _filled(job, row)
 
 
-def _verified(workdir) -> dict[str, str]:
-    """The delivered model's metrics on all verification scans."""
-    rows = tables.read(workdir / "delivered.csv") or tables.read(workdir / "metrics.csv")
-    return [r for r in rows if r["split"] == "verification" and r["group"] == "all"][-1]
+def _filled(job: Job, row) -> dict:
+    """A row with all columns of outcome.csv and their values as they read back."""
+    known = {name: tables.stored(row.get(name)) for name in columns(job.config)}
+    return known | {"problem": row.get("problem", "")}

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import math
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from harmjax import workdirs
 
@@ -25,7 +26,7 @@ def write(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_text(value) for value in row] for row in rows)
+    writer.writerows([cell(value) for value in row] for row in rows)
     with workdirs.replacing(path) as file:
         file.write(text.getvalue().encode())
 
@@ -37,6 +38,47 @@ def read(path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def typed(
+    row: Mapping[str, str], *, texts: Collection[str] = (), whole: Collection[str] = ()
+) -> dict:
+    """A row that was read, as the record that was written: numbers as numbers, NaN where empty.
+
+    Args:
+        row: From `read`.
+        texts: Columns that hold text.
+        whole: Columns that hold whole numbers; all others hold floats.
+
+    Raises:
+        ValueError: A field is cut off, or no number; names its column.
+
+    Example:
+        >>> typed({"run": "a", "n": "3", "loss": "1", "auroc": ""}, texts=["run"], whole=["n"])
+        {'run': 'a', 'n': 3, 'loss': 1.0, 'auroc': nan}
+    """
+
+    def value(name, text):
+        if name in texts and text is not None:
+            return text
+        try:
+            return math.nan if text == "" else (int if name in whole else float)(text)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}={text!r}: expected a number") from error
+
+    return {name: value(name, text) for name, text in row.items()}
+
+
+def stored(value):
+    """A value as `typed` gives it back after `write`: nine digits of a float, NaN for None.
+
+    Example:
+        >>> stored(1 / 3), stored(None), stored(2)
+        (0.333333333, nan, 2)
+    """
+    if value is None:
+        return math.nan
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -62,7 +104,8 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     return "\n".join(lines)
 
 
-def _text(value):
+def cell(value):
+    """A value as a table shows it, see `write`."""
     if value is None or value != value:
         return ""
     return f"{value:.9g}" if isinstance(value, float) else value

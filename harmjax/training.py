@@ -52,6 +52,7 @@ class Outcome(NamedTuple):
     verdicts: types.Verdicts
     metrics: dict[str, float]  # see `metrics.names`, of the delivered model on the test split
     cost: dict  # content of cost.json
+    verified: dict[str, float]  # as `metrics`, on the verification split
 
 
 def build_learner(config, classifier: types.Classifier | None = None) -> types.Learner:
@@ -277,26 +278,16 @@ def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
 
 def _conclude(run: phases.Run, model, mask, verdicts) -> Outcome:
     study, workdir = run.study, run.workdir
-    found = run.evaluate(model)["test"]["all"]
+    verdicts, found = jax.device_get(verdicts), run.evaluate(model)
+    tested, verified = (found[split]["all"] for split in ("test", "verification"))
     tables.write(
         workdir / "confusion.csv",
         logbook.confusion_columns(study.classes),
-        logbook.confusion_rows(found, study.classes),
+        logbook.confusion_rows(tested, study.classes),
     )
-    logbook.write_harm(
-        workdir / "harm.csv",
-        study.names,
-        study.centres,
-        study.train.centre,
-        logbook.class_labels(study.train.label, study.classes),
-        verdicts,
-        mask,
-        study.corrupted if study.simulated else None,
-        study.kind,
-        study.drop,
-    )
+    logbook.write_harm(workdir / "harm.csv", logbook.harm_rows(study, verdicts, mask))
     cost = logbook.summarise_cost(logbook.read_cost(workdir / "cost.json"))
-    return Outcome(model, mask, jax.device_get(verdicts), found.measured, cost)
+    return Outcome(model, mask, verdicts, tested.measured, cost, verified.measured)
 
 
 def alarms(verdicts: types.Verdicts) -> list[str]:

@@ -66,8 +66,8 @@ def test_tables_of_a_small_grid(patients, tmp_path, monkeypatch):
         *(("clean", "oracle"), ("clean", "verify_revisit")),
         *(("as_is", "oracle"), ("as_is", "verify_revisit")),
     ]
-    assert (rows[0]["planted"], rows[0]["hits"], rows[0]["wrongly_eliminated"]) == ("4", "4", "0")
-    assert float(rows[0]["recall"]) == 1 and float(rows[0]["false_rate"]) == 0
+    assert (rows[0]["planted"], rows[0]["hits"], rows[0]["wrongly_eliminated"]) == (4, 4, 0)
+    assert (rows[0]["recall"], rows[0]["false_rate"]) == (1, 0)
     assert rows[1]["test_auroc"] != rows[3]["test_auroc"], "another warm-up, another model"
 
     folder = tmp_path / "singles-label_flip+unit_error-0"
@@ -77,7 +77,7 @@ def test_tables_of_a_small_grid(patients, tmp_path, monkeypatch):
         *(("oracle", "label_flip"), ("oracle", "unit_error")),
         *(("verify_revisit", "label_flip"), ("verify_revisit", "unit_error")),
     ]
-    assert harms[0]["harm_auroc"] == "", "the oracle gives no scores"
+    assert np.isnan(harms[0]["harm_auroc"]), "the oracle gives no scores"
     check_harm(harms[2], tables.read(folder / "verify_revisit" / "harm.csv"), "label_flip")
     check_harm(harms[7], tables.read(folder / "verify_revisit-as_is" / "harm.csv"), "unit_error")
 
@@ -87,7 +87,11 @@ def test_tables_of_a_small_grid(patients, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "train", None)
     (tmp_path / "detection.csv").unlink()
-    assert detect(patients, tmp_path) == (rows, harms), "finished runs are only read"
+    assert repr(detect(patients, tmp_path)) == repr((rows, harms)), "finished runs are only read"
+    for name, found in (("detection", rows), ("harms", harms)):
+        assert tables.read(tmp_path / f"{name}.csv") == [
+            {column: str(tables.cell(value)) for column, value in row.items()} for row in found
+        ]
     text = page.write(tmp_path).read_text()
     assert "verify_revisit, as_is" in text and "Harm by harm: share eliminated" in text
 
@@ -98,31 +102,32 @@ def check_harm(row, samples, kind):
     good = [s for s in samples if s["corrupted"] == "0"]
     verdicts = [s["verdict"] for s in own]
     gone = verdicts.count("eliminated")
-    assert (row["planted"], row["eliminated"]) == (str(len(own)), str(gone))
-    assert row["pending"] == str(verdicts.count("pending"))
-    assert float(row["recall"]) == gone / len(own)
+    assert (row["planted"], row["eliminated"]) == (len(own), gone)
+    assert row["pending"] == verdicts.count("pending")
+    assert row["recall"] == pytest.approx(gone / len(own), abs=1e-8)
     harm = [float(s["harm"] or "-inf") for s in (*own, *good)]
     truth = np.arange(len(harm)) < len(own)
-    assert float(row["harm_auroc"]) == pytest.approx(metrics.auroc(harm, truth), abs=1e-8)
+    assert row["harm_auroc"] == pytest.approx(metrics.auroc(harm, truth), abs=1e-8)
 
 
 def test_a_diverging_run_is_named(patients, tmp_path, monkeypatch):
     problem = {"problem": "the loss is not finite in cycle 1"}
-    monkeypatch.setattr(sweep_jobs, "run", lambda jobs, **_: [(jobs[0], problem)])
+    ended = lambda jobs, **_: [sweep_jobs.Finished(jobs[0], problem, [])]  # noqa: E731
+    monkeypatch.setattr(sweep_jobs, "run", ended)
     with pytest.raises(FloatingPointError, match="none-0: oracle: the loss is not finite"):
         detect(patients, tmp_path)
 
 
 def written(seeds, warm_ups=("clean",)):
-    """Rows of both tables as text, with numbers that follow from seed and policy."""
+    """Rows of both tables, with numbers that follow from seed and policy."""
     rows, harms, header = [], [], detection.columns(defaults.get_config())
     for seed in seeds:
         for warm in warm_ups:
             for policy in ("none", "screen"):
-                row = dict.fromkeys((*header, *detection.HARMS), "")
-                row |= {"scenario": "singles", "harm": "noise", "seed": str(seed), "kind": "noise"}
-                row |= {"policy": policy, "planted": "4", "warmup": warm, "hits": str(2 * seed)}
-                row |= {"test_auroc": str(0.8 + 0.1 * seed), "recall": str(0.5 * seed)}
+                row = dict.fromkeys((*header, *detection.HARMS), np.nan)
+                row |= {"scenario": "singles", "harm": "noise", "seed": seed, "kind": "noise"}
+                row |= {"policy": policy, "planted": 4, "warmup": warm, "hits": 2 * seed}
+                row |= {"test_auroc": 0.8 + 0.1 * seed, "recall": 0.5 * seed}
                 rows.append({name: row[name] for name in header})
                 harms.append({name: row[name] for name in detection.HARMS})
     return rows, harms

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from harmjax import sweep
+from harmjax import sweep, tables
 from harmjax.report import compared, drawing, markup, style
 
 LEGEND = 120  # letters beside one another
@@ -66,7 +66,7 @@ def _page(workdir, table, found, choose_by, drawn) -> markup.Html:
         markup.element(
             "details",
             markup.element("summary", f"Table of {len(table.rows)} runs"),
-            markup.table(table.header, [row.values() for row in table.rows]),
+            markup.table(table.header, [map(tables.cell, row.values()) for row in table.rows]),
         ),
     )  # fmt: skip
 

@@ -64,10 +64,7 @@ def write_run(workdir, s, *, gone=(), waiting=(), policy="verify_revisit", decid
         cycle=np.where(np.isin(np.arange(12), [*gone, *waiting]), 3, -1),
     )
     mask = ~(verdicts.pending | verdicts.eliminated)
-    corrupted = s.corrupted if s.simulated else None
-    logbook.write_harm(
-        workdir / "harm.csv", s.names, s.centres, CENTRE, LABEL, verdicts, mask, corrupted, s.kind
-    )
+    logbook.write_harm(workdir / "harm.csv", logbook.harm_rows(s, verdicts, mask))
     rows = [logbook.baseline_row(2, [[3, 1], [1, 5]])]
     if decided:
         rates = [0.75, 1 / 6, 0.25, 1 / 6, 0.1]
