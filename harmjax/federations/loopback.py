@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import types
-from harmjax.federations import assessment, control, passes, wire
+from harmjax.federations import assessment, control, wire
 from harmjax.federations import site as sites
 
 
@@ -24,18 +24,17 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
 
     Returns:
         `(Learner, Samples [N], Samples [M], key, chunk=..., minimum=...) -> Federation`. Of the
-        samples only `centre` and the shapes of images are looked at. It goes by legs.
+        samples only `centre` is looked at. It goes by legs.
     """
 
     def factory(learner, train, held_out, key, *, chunk=64, minimum=5) -> types.Federation:
-        del key, chunk, minimum  # the centres have their own
+        del learner, key, chunk, minimum  # the centres have their own
         centre, held_out_centre = np.asarray(train.centre), np.asarray(held_out.centre)
         num_samples = len(centre)
         own_rows = [np.flatnonzero(centre == c) for c in range(len(send))]
         row = np.append(np.zeros(num_samples, np.int32), 0)
         for rows in own_rows:
             row[rows] = np.arange(len(rows))
-        image = jax.ShapeDtypeStruct((1, *train.image.shape[1:]), train.image.dtype)
 
         def ask(c, op, **content):
             return wire.unpack(send[c](wire.pack({"op": op, **content})))
@@ -65,19 +64,10 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
             found = everyone(
                 "total", statistic=statistic, model=_variables(model), args=args, fold=fold
             )
-            shapes = jax.eval_shape(
-                lambda image, model, *args: passes.of_statistic(statistic)(
-                    learner, model, passes.batch(image), *args
-                ),
-                image,
-                model,
-                *args,
-            )
-            sums = [jax.tree.unflatten(jax.tree.structure(shapes), f["leaves"]) for f in found]
-            zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            for one in sums:
-                zero = jax.tree.map(jnp.add, zero, one)
-            return zero
+            sums = jax.tree.map(jnp.zeros_like, found[0]["sums"])
+            for one in found:
+                sums = jax.tree.map(jnp.add, sums, one["sums"])
+            return sums
 
         def survey(asked, model, reference):
             told = sites.told_of(asked)

@@ -95,7 +95,7 @@ def site(
     def answer_total(asked):
         model, args = variables_of(asked["model"]), asked["args"]
         sums = total(data, asked["statistic"], model, *args, fold=asked["fold"])
-        return {"leaves": jax.tree.leaves(sums)}
+        return {"sums": sums}
 
     def answer_survey(asked):
         model = variables_of(asked["model"])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import offers, task, types
+from harmjax.apart import apart
 from harmjax.learner import select
 from harmjax.policies import trails
 
@@ -160,30 +161,29 @@ def verify_revisit(
 
     def attempt(fed, travel, leg, kind):
         """Trains on a leg of one stop, verifies, and keeps or rolls back: one sample or five."""
-        reference, ids = travel.state.reference, leg.ids[0]
-        tried = jnp.sum(ids < len(fed.centre))
         candidate, (loss,) = fed.learn(travel.model, leg)
         confusion = fed.total("confusion", candidate)
-        before = task.errors(reference)
+        nothing = trails.no_trial(fed, max_batch)._replace(kind=jnp.int32(kind), loss=loss)
+        state, trail, rise = decided(travel.state, leg.ids[0], confusion, nothing)
+        return types.Travel(select(trail.accepted, candidate, travel.model), state), trail, rise
+
+    @apart
+    def decided(state, ids, confusion, trail):
+        """The state after a trial of samples [B], its row, and the largest rise of a rate."""
+        tried, before = jnp.sum(ids < len(state.order)), task.errors(state.reference)
         extra = task.errors(confusion) - before
-        allowed = travel.state.allowed
-        before = jnp.minimum(before, allowed.shape[2] - 1)
-        is_harmful = jnp.any(extra > allowed[jnp.arange(len(extra)), tried, before])
-        accepted = ~is_harmful & jnp.isfinite(loss)
-        state = travel.state._replace(reference=select(accepted, confusion, reference))
-        padding = jnp.full(max_batch - len(ids), len(fed.centre), jnp.int32)
-        trail = types.Trail(
-            kind=jnp.int32(kind),
-            ids=jnp.concatenate([ids, padding]),
-            loss=loss,
+        counted = jnp.minimum(before, state.allowed.shape[2] - 1)
+        is_harmful = jnp.any(extra > state.allowed[jnp.arange(len(extra)), tried, counted])
+        accepted = ~is_harmful & jnp.isfinite(trail.loss)
+        trail = trail._replace(
+            ids=trail.ids.at[: len(ids)].set(ids),
             confusion=confusion,
-            reference=reference,
+            reference=state.reference,
             allowed=jnp.float32(threshold) * tried,
             accepted=accepted,
-            p_value=jnp.float32(jnp.nan),
         )
-        rise = jnp.max(extra * travel.state.rate)
-        return types.Travel(select(accepted, candidate, travel.model), state), trail, rise
+        after = state._replace(reference=select(accepted, confusion, state.reference))
+        return after, trail, jnp.max(extra * state.rate)
 
     def lone_trials(fed, travel, cycle, ids, kind):
         """Tries samples one at a time; padding ids are skipped."""
