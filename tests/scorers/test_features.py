@@ -159,6 +159,22 @@ def test_error_rate_is_the_rise_after_training_on_one_sample_alone(lrn, data, mo
     assert scorer.judge(found, {})[0] > 0
 
 
+def test_harm_by_loss_is_what_exceeds_chance_and_by_margin_what_is_lost_to_the_next_class(
+    lrn, data, fed, model, num_classes
+):
+    logits = np.asarray(lrn.logits(model, data[0].image[2:6]), float)
+    label = np.asarray(data[0].label[2:6])
+    own = logits[np.arange(4), label]
+    loss = np.log(np.exp(logits).sum(1)) - own
+    rivals = [max(np.delete(row, y)) for row, y in zip(logits, label, strict=True)]
+    expected = {"loss": loss - math.log(num_classes), "margin": rivals - own}
+    for name, harm in expected.items():
+        scorer = scorers.get(name)()
+        ref = scorer.reference(fed, model, 0)
+        found = scorer.judge(scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref), ref)
+        np.testing.assert_allclose(found, harm, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 def test_combined_finds_what_only_one_family_sees():
     rng = np.random.default_rng(0)
     quiet, loud = rng.normal(size=100), rng.normal(size=100)
