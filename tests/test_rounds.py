@@ -1,6 +1,9 @@
 """Rounds of a federated run without each centre: arithmetic against training them anew."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -169,3 +172,23 @@ def test_rounds_are_asked_of_federated_runs_only(asking, tmp_path):
     with pytest.raises(ValueError, match="names 'rounds'.*topology='travelling'.*'federated'"):
         asked(asking, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+DEVICES = """
+import jax, numpy as np
+from harmjax.counterfactual import bulk, masks
+from tests import test_rounds
+assert len(jax.devices()) == 2
+_, _, again, start = test_rounds.federated(2)
+start = jax.device_put(start, jax.devices()[0])
+ask = bulk.bulk(again, replicas='map', devices=jax.devices(), progress=False)
+found = ask(start, masks.leave_one_centre_out(test_rounds.CENTRE)[:2])
+one = jax.jit(again.run)(again.data, start, masks.leave_one_centre_out(test_rounds.CENTRE)[1], 0)[1]
+np.testing.assert_allclose(found['test'].loss[1], one['test'].loss, atol=1e-6)
+"""
+
+
+def test_a_model_that_training_left_on_one_device_is_asked_on_two():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+                                "JAX_PLATFORMS": "cpu"}  # fmt: skip
+    subprocess.run([sys.executable, "-c", DEVICES], env=environment, check=True)

@@ -99,7 +99,8 @@ def bulk(
                 start = first[some[0]]
                 base, reached = advance(data, base, np.int32(reached), start), start
                 padded = np.concatenate([some, np.repeat(some[-1:], size - len(some))])
-                part = jax.device_get(call(used, base, start, asked[padded]))
+                spread = jax.device_put(base, place)
+                part = jax.device_get(call(used, spread, start, asked[padded]))
                 part = jax.tree.map(lambda x: x[: len(some)], part)  # noqa: B023
                 if folder:
                     parts.save(folder, question, some, part)
