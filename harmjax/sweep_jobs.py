@@ -170,7 +170,7 @@ def _check_finished(job: Job, study: Callable) -> None:
         return
     gone = {n for n, drop in zip(study().names, study().drop, strict=True) if drop}
     rows = logbook.read_harm(job.workdir / "harm.csv", begun.named(job.config.data))
-    if any(row["mask"] > 0 for row in rows if row["subject"] in gone):
+    if not gone <= {row["subject"] for row in rows if row["mask"] == 0}:
         _path(job).unlink()
 
 
