@@ -90,7 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.deliver = "retrain"  # retrain from the warm-up on the final mask | last, as the authors
     train.stops_per_call = 32  # between two updates of the progress bar
     train.verification_batch = 8  # fastest on CPU; take more on a GPU
-    train.minimum_group = 5  # held-out scans below which a centre answers counts only
+    train.minimum_group = 5  # held-out scans below which a centre answers its confusion only
     train.keep_checkpoints = "last"  # last | all
 
     config.policy = policy = ml_collections.ConfigDict()

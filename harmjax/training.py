@@ -151,6 +151,7 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
     lrn = build_learner(config, classifier)
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
+    _check_logits(lrn, study)
     policy = build_policy(config, study)
     whose.check(workdir, study)
     made = course(config, study, **{"federation": federation} if federation else {})
@@ -176,6 +177,17 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
         model = _deliver(run, start, mask)
     checkpoints.save_model(workdir / "checkpoints", "final", model)
     return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))
+
+
+def _check_logits(lrn: types.Learner, study: preparation.Study) -> None:
+    """Raises ValueError if the classifier tells other classes apart than the study has."""
+    image = preparation.one_image(study.train)
+    found = jax.eval_shape(lambda: lrn.logits(lrn.init(jax.random.key(0), image), image)).shape
+    if found != (1, len(study.classes)):
+        raise ValueError(
+            f"classifier: logits of shape {found} for one image; data.classes has "
+            f"{len(study.classes)}: {', '.join(study.classes)}; give one for each"
+        )
 
 
 def _check_choices(train) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import course as courses
-from harmjax import travel, types
+from harmjax import scorers, travel, types
 from harmjax.policies import none
 
 
@@ -148,6 +148,7 @@ def scan_between(first, last) -> Callable:
 
 
 def outcome(fed: types.Federation, model: types.Model) -> Outcome:
-    """Loss and confusion of a model over a federation's held-out scans."""
+    """Loss and confusion of a model over a federation's held-out scans; NaN if no centre answers."""
     total, number = fed.total("loss", model)
-    return Outcome(total / jnp.maximum(number, 1), fed.total("confusion", model))
+    loss = scorers.answered(total / jnp.maximum(number, 1), number)
+    return Outcome(loss, fed.total("confusion", model))
