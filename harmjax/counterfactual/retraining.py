@@ -148,7 +148,7 @@ def scan_between(first, last) -> Callable:
 
 
 def outcome(fed: types.Federation, model: types.Model) -> Outcome:
-    """Loss and confusion of a model over a federation's held-out scans; NaN if no centre answers."""
+    """Loss and confusion of a model over held-out scans; a loss of NaN if no centre answers."""
     total, number = fed.total("loss", model)
     loss = scorers.answered(total / jnp.maximum(number, 1), number)
     return Outcome(loss, fed.total("confusion", model))
