@@ -3,7 +3,7 @@
 import pathlib
 from typing import NamedTuple
 
-from harmjax import checkpoints, metrics, preparation, programs, runs
+from harmjax import checkpoints, forward, metrics, preparation, runs
 
 KEYS = ("model", "cycle", "split", "group")
 PHASES = ("warmup", "control", "delivery")
@@ -33,7 +33,7 @@ def evaluate(run, split: str) -> Evaluation:
     held_out = preparation.held_out(config, run, split)
     samples = held_out.samples
     learner, delivered = runs.model(run, config, samples.image[:1])
-    logits = programs.logits(learner, config.train.verification_batch)
+    logits = forward.logits(learner, config.train.verification_batch)
     models = [
         (phase, cycle, checkpoints.restore_model(folder, checkpoints.name(phase, cycle), delivered))
         for phase in PHASES

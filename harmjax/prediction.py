@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import preparation, programs, runs
+from harmjax import forward, preparation, runs
 from harmjax.data import begun, bids, checks, manifest, nifti, records, tabular
 
 LEFT_OUT = ("row", "subject", "place", "problem")
@@ -55,7 +55,7 @@ def predict(run, scans) -> Prediction:
             prepared = tabular.restore(pathlib.Path(run) / preparation.FEATURES)
             images = tabular.apply(prepared, images)
         learner, model = runs.model(run, config, images[:1])
-        logits = programs.logits(learner, config.train.verification_batch)(model, images)
+        logits = forward.logits(learner, config.train.verification_batch)(model, images)
         known, people = _known(made)
         for r, digest, z in zip(cohort.records, cohort.digests, logits, strict=True):
             if np.isnan(z).any():

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from harmjax import course as courses
 from harmjax import travel, types
@@ -131,20 +130,3 @@ def _padded(stops: types.Stop, extra: int, num_samples: int) -> types.Stop:
         ids=jnp.pad(stops.ids, ((0, extra), (0, 0)), constant_values=num_samples),
         weight=jnp.pad(stops.weight, ((0, extra), (0, 0))),
     )
-
-
-def logits(learner: types.Learner, chunk: int = 64) -> Callable:
-    """A function `(Model, images [M, *S]) -> [M, K] float32` in NumPy, `chunk` scans at a time."""
-    forward = jax.jit(learner.logits)
-
-    def evaluate(model, images):
-        size = min(chunk, len(images))
-        parts = []
-        for start in range(0, len(images), size):
-            ids = np.minimum(np.arange(start, start + size), len(images) - 1)
-            parts.append(np.asarray(forward(model, jnp.asarray(images[ids]))))
-        if not parts:
-            return np.zeros((0, learner.task.num_classes), np.float32)
-        return np.concatenate(parts)[: len(images)]
-
-    return evaluate

@@ -16,6 +16,7 @@ import numpy as np
 
 from harmjax import (
     checkpoints,
+    forward,
     learner,
     logbook,
     metrics,
@@ -23,7 +24,6 @@ from harmjax import (
     phases,
     policies,
     preparation,
-    programs,
     tables,
     types,
     whose,
@@ -228,7 +228,7 @@ def course(config, study: preparation.Study, **changed) -> courses.Course:
 
 def at_hand(config, lrn: types.Learner, study: preparation.Study) -> Callable:
     """A function from a model to its metrics by split and subgroup, exact, of scans at hand."""
-    logits = programs.logits(lrn, config.train.verification_batch)
+    logits = forward.logits(lrn, config.train.verification_batch)
     test = study.test
     if config.train.federation != "stream":
         test = test._replace(image=jnp.asarray(test.image))

@@ -11,15 +11,16 @@ import pytest
 from configs import heart
 from harmjax import (
     checkpoints,
+    course,
     defaults,
     evaluation,
+    forward,
     hyper,
     metrics,
     phases,
     policies,
     prediction,
     preparation,
-    programs,
     training,
     workdirs,
 )
@@ -97,7 +98,7 @@ def test_delivered_model_equals_training_on_the_final_mask(whole, tmp_path):
         assert np.array_equal(x, y)
 
 
-@pytest.mark.parametrize("topology", programs.TOPOLOGIES)
+@pytest.mark.parametrize("topology", course.TOPOLOGIES)
 def test_every_topology_learns(patients, tmp_path, topology):
     patients.data.manifest = str(conftest.write_patients(tmp_path / "good.csv", sizes=(12,) * 8))
     patients.policy.name, patients.train.topology = "none", topology
@@ -304,7 +305,7 @@ def test_a_whole_run_of_three_classes_says_what_it_decided_and_resumes(
         for row in harm:
             said = "pending" if row["subject"] in pending else "kept"
             assert row["verdict"] == ("eliminated" if row["subject"] in eliminated else said)
-    logits = programs.logits(training.build_learner(config))(whole.model, study.test.image)
+    logits = forward.logits(training.build_learner(config))(whole.model, study.test.image)
     assert logits.shape == (40, 3)
     assert whole.metrics == metrics.metrics(logits, study.test.label, ("HC", "MCI", "AD"))
     assert whole.metrics["auroc"] > 0.8

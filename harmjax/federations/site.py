@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import programs, types
+from harmjax import forward, types
 from harmjax.federations import assessment, memory, wire
 
 
@@ -47,7 +47,7 @@ def site(
     nobody = np.zeros(len(verification.label), np.int32)
     data = jax.tree.map(jnp.asarray, (train, verification, key))
     like = jax.eval_shape(learner.init, jax.random.key(0), jnp.asarray(train.image[:1]))
-    logits = programs.logits(learner, width)
+    logits = forward.logits(learner, width)
 
     def federation(data):
         train, verification, key = data
