@@ -131,6 +131,7 @@ def _step(config, study, learner, model):
         jnp.asarray(study.train.image[:size]),
         jnp.asarray(study.train.label[:size]),
         jax.random.split(jax.random.key(0), size),
+        jnp.zeros(size, jnp.int32),
     )
     arguments = (model, batch, jnp.ones(size), jnp.ones(size, bool), jnp.int32(0))
     return jax.jit(learner.learn).lower(*arguments).compile(), arguments, size
