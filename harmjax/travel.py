@@ -63,7 +63,7 @@ def steps(
         fed: Where the data are.
         policy: From `harmjax.policies`.
         draw: `(Offer, cycle) -> Stop [T]`.
-        visits: How the stops change the model: `travel.visits`, or `averaging.visits`.
+        visits: How the stops change the model: `in_turn`, or `averaging.visits`.
         evaluate: Model -> anything.
     """
     rounds = visits or in_turn
