@@ -30,6 +30,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from configs import heart
+from harmjax import course as courses
 from harmjax import learner as learners
 from harmjax import models, preparation, tables, types
 from harmjax.counterfactual import bulk, masks, retraining
@@ -97,8 +98,9 @@ def compare(task, devices):
     train, verification = load()
     learner = learners.learner(classifier, learners.published_schedule(1e-3))
     start = learner.init(jax.random.key(0), jnp.asarray(train.image[:1]))
+    course = courses.course(train.centre, jax.random.key(1))
     again = retraining.retraining(
-        learner, train, {"verification": verification}, jax.random.key(1), cycles=range(cycles)
+        learner, train, {"verification": verification}, course, cycles=range(cycles)
     )
     these = masks.leave_one_out(len(train.label), np.arange(replicas) % len(train.label))
     methods = ours(task, again, start, devices)

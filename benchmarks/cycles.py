@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import types
+from harmjax import course as courses
+from harmjax import programs, travel, types
 from harmjax.cohort import generator, plan
 
 
@@ -43,6 +44,31 @@ def brains(centres: str, effect: float = 20.0):
     return samples("train"), samples("verification")
 
 
+STOPS = 32  # of one compiled call
+
+
+def program(learner, policy, train, held_out, key, **course):
+    """The program of a policy; its compiled calls are awaited, as those of a run are.
+
+    Args:
+        learner: What every centre computes.
+        policy: From `harmjax.policies`.
+        train: N training samples.
+        held_out: M verification samples.
+        key: Of the course.
+        course: Options of `course.course`.
+    """
+    return programs.program(
+        learner,
+        policy,
+        train,
+        held_out,
+        courses.course(train.centre, key, **course),
+        stops_per_call=STOPS,
+        watch=lambda traveller, stops, trail, first: np.asarray(trail.loss),
+    )
+
+
 def start(learner, policy, program, image):
     """The traveller before the first cycle, for training scans `image` [N, *S]."""
     model = jax.jit(learner.init)(jax.random.key(0), jnp.asarray(image[:1]))
@@ -53,10 +79,6 @@ def start(learner, policy, program, image):
 
 def cycle(program, traveller, number: int):
     """The traveller after one cycle, computed."""
-    traveller, _ = program.open(traveller, number)
-    stops, size = program.stops(traveller, number), program.stops_per_call
-    for first in range(0, len(stops.cycle), size):
-        some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
-        traveller, trail, _ = program.visits(traveller, some)
-        np.asarray(trail.loss)
-    return jax.block_until_ready(program.close(traveller, number)[0])
+    traveller, _ = travel.cycle(program.steps, traveller, number)
+    program.asked()
+    return jax.block_until_ready(traveller)

@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks import cycles, record
 from harmjax import learner as learners
-from harmjax import models, policies, programs
+from harmjax import models, policies
 from harmjax.cohort import dataset, generator, plan
 from harmjax.data import ingest, manifest, nifti, records, stream
 
@@ -144,7 +144,7 @@ def streamed(turns, folder, samples):
 
     def trained(federation, image):
         policy, some = policies.get("none")(), train._replace(image=image)
-        program = programs.program(
+        program = cycles.program(
             learner, policy, some, held_out, jax.random.key(0), federation=federation, chunk=8
         )
         traveller = cycles.start(learner, policy, program, train.image)

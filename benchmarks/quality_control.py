@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from benchmarks import cycles, record
 from harmjax import learner as learners
-from harmjax import models, policies, programs, types
+from harmjax import models, policies, types
 from harmjax.scorers import alignment
 
 POLICIES = ("none", "verify_revisit", "screen")
@@ -40,7 +40,7 @@ def scoring(width, turns, steps=None, grid=GRID, dtype="float32"):
     classifier = models.get("sfcn")(width=width, dtype=dtype)
     learner = learners.learner(classifier, learners.published_schedule())
     image = jax.random.bits(jax.random.key(0), (BATCH, *grid), "uint8")
-    label = jnp.arange(BATCH, dtype=jnp.int32) % 2
+    label = fold = jnp.arange(BATCH, dtype=jnp.int32) % 2
     model = jax.jit(learner.init)(jax.random.key(1), image[:1])
     direction = jax.tree.map(lambda p: 0.01 * jnp.ones_like(p), model.params)
     everyone = jnp.ones(BATCH, bool)
@@ -68,7 +68,10 @@ def scoring(width, turns, steps=None, grid=GRID, dtype="float32"):
 
     def repeated(body):
         def scanned(image, model):
-            return jax.lax.scan(lambda m, k: body(m, types.Batch(image, label, k)), model, keys)
+            def one(model, keys):
+                return body(model, types.Batch(image, label, keys, fold))
+
+            return jax.lax.scan(one, model, keys)
 
         compiled = jax.jit(scanned)
         return lambda: compiled(image, model)
@@ -107,7 +110,7 @@ def cycle_rows(centres, turns):
     runs, warm = {}, None
     for name in known:
         policy = policies.get(name)()
-        program = programs.program(
+        program = cycles.program(
             learner, policy, train, held_out, jax.random.key(3), batch_size=BATCH, chunk=8
         )
         traveller = cycles.start(learner, policy, program, train.image)

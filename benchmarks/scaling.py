@@ -70,22 +70,21 @@ def plain_cycles(kind, samples, centres, cycles=1) -> dict:
 
     from benchmarks import cycles as running
     from harmjax import learner as learners
-    from harmjax import models, policies, programs
+    from harmjax import models, policies
 
     sizes = np.diff(np.linspace(0, samples, centres + 1).astype(int))
     train, held_out = running.noise(sizes, 100)
     learner = learners.learner(models.get("sfcn")(width=1 / 4), learners.published_schedule())
     policy = policies.get("none")()
-    program = programs.program(learner, policy, train, held_out, jax.random.key(1), chunk=8)
+    program = running.program(learner, policy, train, held_out, jax.random.key(1), chunk=8)
     traveller = running.start(learner, policy, program, train.image)
-    stops = program.stops(traveller, 0)
-    some = jax.tree.map(lambda x: x[: program.stops_per_call], stops)
-    program.close(program.visits(traveller, some)[0], 0)
+    one_call = jax.tree.map(lambda x: x[: running.STOPS], program.steps.draw(traveller, 0))
+    program.steps.close(program.steps.visits(traveller, one_call)[0], 0)
     took, held = [], []
     for number in range(cycles):
         took.append(record.seconds(running.cycle, program, traveller, number)[0])
         held.append(resident())
-    found = {"stops": len(stops.cycle), "seconds": record.rounded(min(took))}
+    found = {"stops": program.num_stops, "seconds": record.rounded(min(took))}
     found["scans_per_second"] = record.rounded(samples / min(took))
     return found | ({"first_mib": held[0], "last_mib": held[-1]} if kind == "cycles" else {})
 
@@ -103,14 +102,16 @@ def replicas(kind, devices, replicas) -> dict:
 
     jax.config.update("jax_num_cpu_devices", devices)
     from benchmarks import counterfactual
+    from harmjax import course as courses
     from harmjax import learner as learners
     from harmjax.counterfactual import bulk, masks, retraining
 
     load, classifier, cycles, _ = counterfactual.TASKS["heart-mlp"]
     train, verification = load()
     learner = learners.learner(classifier, learners.published_schedule(1e-3))
+    course = courses.course(train.centre, jax.random.key(1))
     again = retraining.retraining(
-        learner, train, {"verification": verification}, jax.random.key(1), cycles=range(cycles)
+        learner, train, {"verification": verification}, course, cycles=range(cycles)
     )
     model = learner.init(jax.random.key(0), jax.numpy.asarray(train.image[:1]))
     number = len(train.label)

@@ -9,25 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.attribution import retrained
-from harmjax import itinerary, learner, models, scorers
+from harmjax import itinerary, learner, measures, models, offers
 from harmjax.federations import memory, traffic
 from harmjax.scorers import accumulate, combined
 
 ERROR = {"verify": "error"}
-WATCHED = {  # row of the table: scorer and settings
-    "alignment": ("alignment", {}),
-    "alignment, error": ("alignment", ERROR),
-    "influence": ("influence", {}),
-    "influence, error": ("influence", ERROR),
-    "margin": ("margin", {}),
-    "loss": ("loss", {}),
-    "neighbours": ("neighbours", {}),
-    "distance": ("distance", {}),
+WATCHED = {  # by row of the table
+    "alignment": measures.measure("alignment"),
+    "alignment, error": measures.measure("alignment", ERROR),
+    "influence": measures.measure("influence"),
+    "influence, error": measures.measure("influence", ERROR),
+    "margin": measures.measure("margin"),
+    "loss": measures.measure("loss"),
+    "neighbours": measures.measure("neighbours"),
+    "distance": measures.measure("distance"),
 }
 TRIALS = {
-    "with_without": ("with_without", {}),
-    "with_without, error": ("with_without", ERROR),
-    "error_rate": ("error_rate", {}),
+    "with_without": measures.measure("with_without"),
+    "with_without, error": measures.measure("with_without", ERROR),
+    "error_rate": measures.measure("error_rate"),
 }
 FAMILIES = ("alignment, error", "influence, error", "margin", "loss", "distance")
 COMBINED = {
@@ -80,10 +80,13 @@ def combinations(found, centre) -> dict:
 def _run(cell):
     """Harm, seconds and passes, each by method, of what watches one run."""
     train = retrained.samples(cell.x, cell.y, cell.centre)
-    held_out = retrained.samples(cell.vx, cell.vy, cell.held_centre)
+    order = np.argsort(cell.held_centre, kind="stable")  # so that seeds share a program
+    held_centre = cell.held_centre[order]
+    held_out = retrained.samples(cell.vx[order], cell.vy[order], held_centre)
     model = LEARNER.init(jax.random.key(int(cell.seed)), train.image[:1])
     arguments = (model, train, held_out, _stops(cell, 0))
-    watched, tries = _compiled(*_hashable(jax.eval_shape(lambda *a: a, *arguments)))
+    shapes = _hashable(jax.eval_shape(lambda *a: a, *arguments))
+    watched, tries = _compiled(tuple(held_centre.tolist()), *shapes)
     passes = _passes(*arguments)
     watching, trying = 0.0, dict.fromkeys(TRIALS, 0.0)
     tallies, tried = None, {name: [] for name in TRIALS}
@@ -114,18 +117,16 @@ def _passes(model, train, held_out, stops) -> dict:
     found = {}
 
     @functools.partial(jax.jit, static_argnums=0)
-    def tally_of(scorer, model, stops):
+    def tally_of(measure, model, stops):
         watched, tally = recorder.watch(fed)
-        reference = scorer.reference(watched, model, 0)
-        scorers.survey(scorer, watched, model, stops, reference)
+        reference = measures.scorer(measure).reference(watched, model, 0)
+        measures.survey(measure, watched, model, stops, reference)
         return tally()
 
-    for row, (name, options) in (WATCHED | TRIALS).items():
+    for row, measure in (WATCHED | TRIALS).items():
         cycles = len(TRIED) if row in TRIALS else CYCLES
         found[row] = collections.Counter(gradient=CYCLES * len(train.label))
-        for request, asked in recorder.asked(
-            [tally_of(scorers.get(name)(**options), model, stops)]
-        ).items():
+        for request, asked in recorder.asked([tally_of(measure, model, stops)]).items():
             for kind in request.passes:
                 found[row][kind] += cycles * asked.samples
     return found
@@ -137,40 +138,47 @@ def _hashable(shapes):
 
 
 @functools.lru_cache
-def _compiled(leaves, structure):
+def _compiled(held_centre, leaves, structure):
     """The programs for some shapes, compiled beforehand so that seconds are those of running."""
     shapes = jax.tree.unflatten(structure, leaves)
-    tries = {name: _tried.lower(name, *shapes).compile() for name in TRIALS}
-    return _watched.lower(*shapes).compile(), tries
+    tries = {name: _tried.lower(name, held_centre, *shapes).compile() for name in TRIALS}
+    return _watched.lower(held_centre, *shapes).compile(), tries
 
 
 def _stops(cell, cycle):
     draw = itinerary.itinerary(cell.centre, batch_size=BATCH)
     key = jax.random.fold_in(jax.random.key(int(cell.seed)), 7)
-    return draw(key, jnp.ones(len(cell.y), bool), cycle)
+    return draw(key, offers.offer(jnp.ones(len(cell.y))), cycle)
 
 
-@jax.jit
-def _watched(model, train, held_out, stops):
-    """The model after one cycle, and every family's harm [N] before each sample's step."""
-    fed = memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512)
-    members = {row: scorers.get(name)(**options) for row, (name, options) in WATCHED.items()}
-    references = {n: m.reference(fed, model, stops.cycle[0]) for n, m in members.items()}
-
-    def visit(model, stop):
-        seen = {n: scorers.evidence(m, fed, model, stop, references[n]) for n, m in members.items()}
-        return fed.learn(model, stop, (stop.ids < len(fed.centre)).astype(jnp.float32))[0], seen
-
-    after, seen = jax.lax.scan(visit, model, stops)
-    known = accumulate.by_sample(stops.ids, seen, len(fed.centre))
-    return after, {n: m.judge(known[n], references[n]) for n, m in members.items()}
+def _federation(held_centre, train, held_out):
+    held_out = held_out._replace(centre=np.array(held_centre))
+    return memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _tried(name, model, train, held_out, stops):
+def _watched(held_centre, model, train, held_out, stops):
+    """The model after one cycle, and every family's harm [N] before each sample's step."""
+    fed = _federation(held_centre, train, held_out)
+    members = {row: measures.scorer(measure) for row, measure in WATCHED.items()}
+    references = {n: m.reference(fed, model, stops.cycle[0]) for n, m in members.items()}
+
+    def visit(model, stop):
+        seen = {
+            row: measures.evidence(measure, fed, model, stop, references[row])
+            for row, measure in WATCHED.items()
+        }
+        return fed.learn(model, offers.leg(stop))[0], seen
+
+    after, seen = jax.lax.scan(visit, model, stops)
+    known = measures.by_sample(stops.ids, seen, len(fed.centre))
+    return after, {n: m.judge(known[n], references[n]) for n, m in members.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _tried(name, held_centre, model, train, held_out, stops):
     """Harm [N] by a scorer that tries updates out."""
-    fed = memory.memory(LEARNER, train, held_out, jax.random.key(0), chunk=512)
-    scorer_name, options = TRIALS[name]
-    scorer = scorers.get(scorer_name)(**options)
+    fed = _federation(held_centre, train, held_out)
+    scorer = measures.scorer(TRIALS[name])
     reference = scorer.reference(fed, model, stops.cycle[0])
-    return scorer.judge(scorers.survey(scorer, fed, model, stops, reference), reference)
+    return scorer.judge(measures.survey(TRIALS[name], fed, model, stops, reference), reference)

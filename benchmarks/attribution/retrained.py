@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import itinerary, types
+from harmjax import course as courses
+from harmjax import itinerary, offers, types
 from harmjax.counterfactual import bulk, masks, out_of_sample, retraining
 from harmjax.federations import memory
 
@@ -54,9 +55,10 @@ def _asked(cell, learner, cycles, batch, held_out, keep):
         learner,
         train,
         {"held out": held_out},
-        jax.random.fold_in(jax.random.key(int(cell.seed)), 11),
+        courses.course(
+            cell.centre, jax.random.fold_in(jax.random.key(int(cell.seed)), 11), batch_size=batch
+        ),
         cycles=range(cycles),
-        batch_size=batch,
     )
     start = learner.init(jax.random.key(int(cell.seed)), train.image[:1])
     ask = bulk.bulk(again, keep=keep, progress=False)
@@ -74,17 +76,18 @@ def accuracies(cell, learner, cycles, batch, kept, replicas: int = 3):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _trained(learner, cycles, batch, train, image, label, kept, keys):
-    draw = itinerary.itinerary(np.zeros(train.label.shape, int), batch_size=batch)
+    centre = np.zeros(train.label.shape, int)
+    draw = itinerary.itinerary(centre, batch_size=batch)
+    unused = train._replace(centre=centre)  # nothing is asked of held-out scans
 
     def accuracy(mask, key):
-        fed = memory.memory(learner, train, train, key)
-        number = len(mask)
+        fed = memory.memory(learner, train, unused, key)
 
         def visit(model, stop):
-            return fed.learn(model, stop, (stop.ids < number).astype(jnp.float32))[0], None
+            return fed.learn(model, offers.leg(stop))[0], None
 
         def cycle(model, c):
-            return jax.lax.scan(visit, model, draw(key, mask, c))[0], None
+            return jax.lax.scan(visit, model, draw(key, offers.offer(mask), c))[0], None
 
         model = learner.init(key, train.image[:1])
         model, _ = jax.lax.scan(cycle, model, jnp.arange(cycles))

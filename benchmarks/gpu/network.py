@@ -101,13 +101,14 @@ def _first_block(size, dtype, side, peak, whole):
 def training(size, dtype):
     """A function that runs `steps` training steps in one program."""
     learner, model, image = start(size, dtype, BATCH)
-    label, every = jnp.arange(BATCH, dtype=jnp.int32) % 2, jnp.ones(BATCH, bool)
+    label = fold = jnp.arange(BATCH, dtype=jnp.int32) % 2
+    weight, every = jnp.ones(BATCH), jnp.ones(BATCH, bool)
     keys = jax.random.split(jax.random.key(2), (size["steps"], BATCH))
 
     @jax.jit
     def scanned(image, model):
         def body(model, key):
-            return learner.learn(model, types.Batch(image, label, key), jnp.ones(BATCH), every, 0)
+            return learner.learn(model, types.Batch(image, label, key, fold), weight, every, 0)
 
         return jax.lax.scan(body, model, keys)
 

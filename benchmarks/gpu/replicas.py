@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks import counterfactual, record
 from benchmarks.gpu import network
+from harmjax import course as courses
 from harmjax import learner as learners
 from harmjax import types
 from harmjax.counterfactual import bulk, masks, retraining
@@ -26,7 +27,8 @@ def _replicas(size, dtype, number):
     """Each replica leaves another sample out of each of its steps."""
     batch, steps = network.BATCH, size["steps"]
     learner, model, image = network.start(size, dtype, batch)
-    label, every = jnp.arange(batch, dtype=jnp.int32) % 2, jnp.ones(batch, bool)
+    label = fold = jnp.arange(batch, dtype=jnp.int32) % 2
+    every = jnp.ones(batch, bool)
     keys = jax.random.split(jax.random.key(2), (steps, batch))
     left_out = (np.arange(number)[:, None] + np.arange(steps)) % batch
     weights = jnp.asarray(left_out[..., None] != np.arange(batch), jnp.float32)
@@ -34,7 +36,7 @@ def _replicas(size, dtype, number):
     def trained(model, image, weights):
         def body(model, step):
             key, weight = step
-            return learner.learn(model, types.Batch(image, label, key), weight, every, 0)
+            return learner.learn(model, types.Batch(image, label, key, fold), weight, every, 0)
 
         return jax.lax.scan(body, model, (keys, weights))[1]
 
@@ -70,8 +72,9 @@ def counterfactual_rows(size, before) -> list[dict]:
     load, classifier, cycles, _ = counterfactual.TASKS["heart-mlp"]
     train, verification = load()
     learner = learners.learner(classifier, learners.published_schedule(1e-3))
+    course = courses.course(train.centre, jax.random.key(1))
     again = retraining.retraining(
-        learner, train, {"verification": verification}, jax.random.key(1), cycles=range(cycles)
+        learner, train, {"verification": verification}, course, cycles=range(cycles)
     )
     model = learner.init(jax.random.key(0), jnp.asarray(train.image[:1]))
     these = masks.leave_one_out(len(train.label), np.arange(number) % len(train.label))
