@@ -1,6 +1,5 @@
 """One centre: pure operations over its own scans, each a message in and a message out."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import forward, types
-from harmjax.federations import assessment, memory, wire
+from harmjax.federations import assessment, stepwise, wire
 
 
 class Site(NamedTuple):
@@ -45,32 +44,12 @@ def site(
     """
     verification = held_out["verification"]
     nobody = np.zeros(len(verification.label), np.int32)
-    data = jax.tree.map(jnp.asarray, (train, verification, key))
+    own = verification._replace(centre=nobody)
+    fed = stepwise.stepwise(
+        learner, train, own, key, chunk=width, width=width, fold=fold, minimum=minimum
+    )
     like = jax.eval_shape(learner.init, jax.random.key(0), jnp.asarray(train.image[:1]))
     logits = forward.logits(learner, width)
-
-    def federation(data):
-        train, verification, key = data
-        own = verification._replace(centre=nobody)
-        return memory.memory(
-            learner, train, own, key, chunk=width, width=width, fold=fold, minimum=minimum
-        )
-
-    @jax.jit
-    def learn(data, model, leg):
-        return federation(data).learn(model, leg)
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def at(data, asked, model, leg, reference):
-        return federation(data).at(asked, model, leg, reference)
-
-    @functools.partial(jax.jit, static_argnums=1, static_argnames="fold")
-    def total(data, statistic, model, *args, fold):
-        return federation(data).total(statistic, model, *args, fold=fold)
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def survey(data, asked, model, reference):
-        return federation(data).survey(asked, model, reference)
 
     def model_of(leaves):
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
@@ -85,21 +64,21 @@ def site(
         return types.Stop(cycle, np.zeros(len(rows), np.int32), rows, asked["weight"])
 
     def answer_learn(asked):
-        model, loss = learn(data, model_of(asked["model"]), leg_of(asked))
+        model, loss = fed.learn(model_of(asked["model"]), leg_of(asked))
         return {"model": jax.tree.leaves(model), "loss": loss}
 
     def answer_at(asked):
         model, leg = variables_of(asked["model"]), leg_of(asked)
-        return at(data, measure_of(asked["measure"]), model, leg, asked["reference"])
+        return fed.at(measure_of(asked["measure"]), model, leg, asked["reference"])
 
     def answer_total(asked):
         model, args = variables_of(asked["model"]), asked["args"]
-        sums = total(data, asked["statistic"], model, *args, fold=asked["fold"])
+        sums = fed.total(asked["statistic"], model, *args, fold=asked["fold"])
         return {"sums": sums}
 
     def answer_survey(asked):
         model = variables_of(asked["model"])
-        return survey(data, measure_of(asked["measure"]), model, asked["reference"])
+        return fed.survey(measure_of(asked["measure"]), model, asked["reference"])
 
     def answer_assess(asked):
         model = variables_of(asked["model"])
