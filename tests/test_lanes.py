@@ -68,6 +68,7 @@ def test_lanes_are_vmap_with_the_last_axis(name):
     same(jax.jit(lanes.vmap(LANES[name], (True, False)))(w, x), expected, 1e-5)
 
 
+@pytest.mark.optimised  # else a maximum may equal nothing of its window, computed anew: 0 / 0
 @pytest.mark.parametrize("name", ["mlp", "cnn2d"])
 def test_models_have_lanes(name):
     classifier = models.get(name)(width=0.05, norm="batch")
