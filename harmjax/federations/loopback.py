@@ -45,6 +45,12 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
 
         def at_centre(leg):
             c, ids = int(leg.centre[0]), np.asarray(leg.ids)
+            away = ids[(ids < num_samples) & (np.append(centre, c)[ids] != c)]
+            if len(away):
+                raise ValueError(
+                    f"sample {away[0]} is of centre {centre[away[0]]}, and was to be met at centre "
+                    f"{c}: what pools samples, as train.topology='central', takes no messages"
+                )
             rows = np.where(ids < num_samples, row[ids], len(own_rows[c])).astype(np.int32)
             return c, {"cycle": int(leg.cycle[0]), "rows": rows, "weight": np.asarray(leg.weight)}
 
