@@ -23,7 +23,12 @@ def answering(statistic: str, centre, fold=None, minimum: int = 5) -> np.ndarray
         centre: [M] int, who holds each scan.
         fold: 0 or 1, that of the scans that are meant; all by default.
         minimum: Fewest of them at a centre; `statistics.EVERY_CENTRE` are answered by all.
+
+    Raises:
+        ValueError: Another subset is asked for: over all scans but one, sums would show that one.
     """
+    if fold is not None and not (isinstance(fold, int) and fold in (0, 1)):
+        raise ValueError(f"fold={fold!r} of held-out scans; known: 0, 1, or None for all of them")
     centre = np.asarray(centre)
     meant = np.ones(len(centre), bool) if fold is None else folds(centre) == fold
     if statistic in statistics.EVERY_CENTRE:
