@@ -43,9 +43,10 @@ def memory(
         control: `scan` and `cond` that the algorithm runs with.
     """
     centre = np.asarray(held_out.centre)
+    held_out = or_blank(held_out)
+    folds = jnp.asarray(layout.folds(held_out.centre))
     train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
     num_samples, num_held_out = len(train.label), len(centre)
-    folds = jnp.asarray(layout.folds(centre))
     fold = jnp.arange(num_samples) % 2 if fold is None else jnp.asarray(fold)
     width = width or layout.width(centre, chunk)
 
@@ -83,7 +84,7 @@ def memory(
         return over_leg(look, (), leg)[1]
 
     def held_out_batch(ids):
-        inside = jnp.minimum(ids, num_held_out - 1)
+        inside = jnp.minimum(ids, len(folds) - 1)
         return batch_of(held_out, inside, folds[inside], 0)
 
     def total(statistic, model, *args, fold=None):
@@ -95,7 +96,8 @@ def memory(
 
         answer = layout.answering(statistic, centre, fold, minimum)
         if statistic in statistics.WHOLE_NUMBERS:  # whose sums no order changes
-            rows = layout.packed(np.flatnonzero(answer), min(chunk, num_held_out), num_held_out)
+            most = max(min(chunk, num_held_out), 1)
+            rows = layout.packed(np.flatnonzero(answer), most, num_held_out)
             return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(part, rows))
         return in_order(part, *layout.by_centre(centre, answer, width))
 
@@ -110,6 +112,13 @@ def memory(
 
     num_classes = learner.task.num_classes
     return types.Federation(num_classes, train.centre, centre, learn, at, total, survey, *control)
+
+
+def or_blank(samples: types.Samples) -> types.Samples:
+    """The samples, or where there are none a blank one, which fills slots that are not asked."""
+    if len(samples.centre):
+        return samples
+    return types.Samples(*(np.zeros((1, *x.shape[1:]), x.dtype) for x in samples))
 
 
 def in_order(part, rows, centre):

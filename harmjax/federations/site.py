@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from harmjax import forward, types
@@ -34,8 +33,8 @@ def site(
 
     Args:
         learner: Agreed on by all.
-        train: n training samples.
-        held_out: Split -> samples; 'verification' is what statistics are about.
+        train: n training samples, or none.
+        held_out: Split -> samples, or none; 'verification' is what statistics are about.
         groups: Split -> pairs of a subgroup's name and its members.
         key: Root of the per-sample dropout keys, the same at all centres.
         fold: [n] int32, which half each training sample is in.
@@ -48,7 +47,8 @@ def site(
     fed = stepwise.stepwise(
         learner, train, own, key, chunk=width, width=width, fold=fold, minimum=minimum
     )
-    like = jax.eval_shape(learner.init, jax.random.key(0), jnp.asarray(train.image[:1]))
+    image = jax.ShapeDtypeStruct((1, *train.image.shape[1:]), train.image.dtype)
+    like = jax.eval_shape(learner.init, jax.random.key(0), image)
     logits = forward.logits(learner, width)
 
     def model_of(leaves):
