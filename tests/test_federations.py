@@ -1,17 +1,30 @@
 """Contracts that every federation keeps: the same requests get the same answers."""
 
 import collections
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, learner, models, policies, programs, task, travel, types
-from harmjax.federations import control
-from harmjax.policies import verify_revisit
-from tests import classes
+from harmjax import (
+    course,
+    itinerary,
+    learner,
+    measures,
+    models,
+    offers,
+    policies,
+    programs,
+    task,
+    travel,
+    types,
+)
+from harmjax.federations import control, layout
+from tests import classes, sites
 
+FACTORIES = course.FEDERATIONS | {"loopback": sites.messages}
 N, M, F = 23, 37, 4
 
 
@@ -36,11 +49,12 @@ def of_classes(some, num_classes):
     return some._replace(label=np.digitize(some.image[:, 0], (-0.4, 0.4)).astype(np.int32))
 
 
+@functools.cache
 def make(name, num_classes=2, **options):
     classifier = models.get("mlp")(hidden=(5,), dropout=0.3, classes=num_classes)
     lrn = learner.learner(classifier, lambda cycle: 0.05, task=task.classification(num_classes))
     train, held_out = (of_classes(some, num_classes) for some in (TRAIN, HELD_OUT))
-    fed = programs.FEDERATIONS[name](lrn, train, held_out, KEY, **options)
+    fed = FACTORIES[name](lrn, train, held_out, KEY, **options)
     return lrn, lrn.init(jax.random.key(0), TRAIN.image[:1]), fed
 
 
@@ -48,24 +62,84 @@ def close(a, b, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
-STOP = types.Stop(jnp.int32(3), jnp.int32(1), jnp.array([4, 9, 22, N, N], jnp.int32))
+HERE = np.flatnonzero(TRAIN.centre == 1)
+IDS = HERE[[2, 0, 3]]
 
 
-@pytest.mark.parametrize("name", programs.FEDERATIONS)
+def stop_of(ids, weight, cycle=3):
+    pad = 5 - len(ids)
+    ids, weight = np.pad(ids, (0, pad), constant_values=N), np.pad(weight, (0, pad))
+    as_sent = np.asarray(ids, np.int32), np.asarray(weight, np.float32)
+    return types.Stop(jnp.int32(cycle), jnp.int32(1), *map(jnp.asarray, as_sent))
+
+
+STOP = stop_of(IDS, [1.0, 0.5, 1.0])
+EMPTY = stop_of([], [])
+
+
+def batch_of(samples, ids, num_classes, cycle, fold):
+    """The samples as their centre's learner sees them."""
+    keys = [jax.random.fold_in(jax.random.fold_in(KEY, cycle), samples.identity[i]) for i in ids]
+    label = jnp.asarray(of_classes(samples, num_classes).label[ids])
+    return types.Batch(samples.image[ids], label, jnp.stack(keys), jnp.asarray(fold))
+
+
+@pytest.mark.parametrize("name", FACTORIES)
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_learning_equals_a_step_on_those_samples(name, num_classes):
     lrn, model, fed = make(name, num_classes)
-    weight = jnp.array([1.0, 0.5, 1.0, 1.0, 1.0])
-    found, loss = fed.learn(model, STOP, weight)
-    ids = np.array([4, 9, 22])
-    keys = [jax.random.fold_in(jax.random.fold_in(KEY, 3), TRAIN.identity[i]) for i in ids]
-    label = jnp.asarray(of_classes(TRAIN, num_classes).label[ids])
-    batch = types.Batch(TRAIN.image[ids], label, jnp.stack(keys))
-    expected, expected_loss = lrn.learn(model, batch, weight[:3], jnp.ones(3, bool), 3)
-    close((found, loss), (expected, expected_loss), rtol=1e-5, atol=1e-7)
+    after, loss = fed.learn(model, offers.leg(STOP))
+    batch = batch_of(TRAIN, IDS, num_classes, 3, IDS % 2)
+    expected, expected_loss = lrn.learn(model, batch, STOP.weight[:3], jnp.ones(3, bool), 3)
+    close((after, loss), (expected, expected_loss[None]), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", programs.FEDERATIONS)
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_leg_is_its_stops_in_a_row(name):
+    """One of them empty, as where centres have stops of different number."""
+    lrn, model, fed = make(name, 3)
+    stops = [STOP, EMPTY, stop_of(HERE[[1, 4]], [1.0, 1.0])]
+    leg = jax.tree.map(lambda *each: jnp.stack(each), *stops)
+    after, loss = fed.learn(model, leg)
+    batch = batch_of(TRAIN, HERE[[1, 4]], 3, 3, HERE[[1, 4]] % 2)
+    one, first = lrn.learn(
+        model, batch_of(TRAIN, IDS, 3, 3, IDS % 2), STOP.weight[:3], jnp.ones(3, bool), 3
+    )
+    two, last = lrn.learn(one, batch, jnp.ones(2), jnp.ones(2, bool), 3)
+    close(after, two, rtol=1e-5, atol=1e-6)
+    close(loss[jnp.array([0, 2])], jnp.stack([first, last]), rtol=1e-5)
+    assert loss.shape == (3,) and jnp.isfinite(loss).all()
+    margin = measures.measure("margin")
+    found = fed.at(margin, model, leg, {})["margin"]
+    assert found.shape == leg.ids.shape
+    each = [fed.at(margin, model, offers.leg(stop), {})["margin"][0] for stop in stops]
+    close(found, jnp.stack(each), rtol=1e-5)
+    assert (jnp.isnan(found) == (leg.ids == N)).all()
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_evidence_at_a_stop_is_of_the_samples_that_are_there(name, num_classes):
+    """Each against the fold that it is not in."""
+    lrn, model, fed = make(name, num_classes)
+    asked = measures.cross_fitted([measures.measure(n) for n in ("margin", "distance")])
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(2, num_classes, 5)).astype(np.float32)
+    whiten = np.stack([np.eye(5), 2 * np.eye(5)]).astype(np.float32)
+    reference = {"margin": {}, "distance": {"mean": mean, "whiten": whiten}}
+    found = fed.at(asked, model, offers.leg(STOP), reference)
+    label = of_classes(TRAIN, num_classes).label[IDS]
+    off = np.asarray(lrn.features(model, TRAIN.image[IDS])) - mean[IDS % 2, label]
+    distance = np.log((off**2).mean(1)) + np.where(IDS % 2, np.log(4), 0)
+    margin = _margins(lrn, model, TRAIN.image[IDS], label)
+    np.testing.assert_allclose(
+        found["harm"][0, :3], np.stack([-margin, distance], 1), rtol=1e-4, atol=1e-5
+    )
+    assert found["label"][0, :3].tolist() == label.tolist()
+    assert all(jnp.isnan(leaf[0, 3:]).all() for leaf in found.values())
+
+
+@pytest.mark.parametrize("name", FACTORIES)
 @pytest.mark.parametrize("chunk", [5, 64])
 def test_confusion_is_that_of_every_verification_scan(name, chunk):
     lrn, model, fed = make(name, chunk=chunk)
@@ -78,54 +152,97 @@ def test_confusion_is_that_of_every_verification_scan(name, chunk):
     assert fn == (~positive & diseased).sum()
 
 
-@pytest.mark.parametrize("name", programs.FEDERATIONS)
-def test_what_is_summed_of_three_classes_is_summed_by_class(name):
-    lrn, model, fed = make(name, 3, chunk=5)
-    held_out = of_classes(HELD_OUT, 3)
+def meant(fold, minimum):
+    """Scans [M] bool of one fold, or of both, at centres that have enough of them; by hand."""
+    found = np.zeros(M, bool)
+    for c in np.unique(HELD_OUT.centre):
+        own = np.flatnonzero(HELD_OUT.centre == c)[slice(fold, None, None if fold is None else 2)]
+        found[own] = len(own) >= minimum
+    return found
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize(
+    ("num_classes", "fold", "minimum"), [(2, None, 7), (2, 1, 3), (3, None, 8), (3, 0, 4)]
+)
+def test_sums_are_over_the_scans_meant_of_centres_with_enough(name, num_classes, fold, minimum):
+    lrn, model, fed = make(name, num_classes, chunk=5, minimum=minimum)
+    held_out, asked = of_classes(HELD_OUT, num_classes), meant(fold, minimum)
+    assert 0 < asked.sum() < (M if fold is None else (M + 5) // 2)
     logits = np.asarray(lrn.logits(model, held_out.image), float)
-    found = fed.total("confusion", model)
-    assert found.dtype == jnp.int32 and fed.num_classes == 3
-    assert found.tolist() == classes.confused(held_out.label, logits.argmax(1), 3)
-    among = np.arange(M) % 2 == 0
-    half = fed.total("confusion", model, among=jnp.asarray(among))
-    assert half.tolist() == classes.confused(held_out.label[among], logits[among].argmax(1), 3)
-    asked = (np.bincount(held_out.centre) >= 5)[held_out.centre]
     own = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])
     own = own[np.arange(M), held_out.label]
-    total, number = fed.total("loss", model)
-    np.testing.assert_allclose(total, -np.log(own)[asked].sum(), rtol=1e-5)
-    total, number = fed.total("error", model)
-    np.testing.assert_allclose(total, (1 - own)[asked].sum(), rtol=1e-5)
-    assert number == asked.sum()
+    for statistic, each in (("loss", -np.log(own)), ("error", 1 - own)):
+        total, number = fed.total(statistic, model, fold=fold)
+        np.testing.assert_allclose(total, each[asked].sum(), rtol=1e-5)
+        assert number == asked.sum()
     features = np.asarray(lrn.features(model, held_out.image), float)
-    sizes, sums, second = fed.total("feature_moments", model)
-    of_class = [asked & (held_out.label == k) for k in range(3)]
+    sizes, sums, second = fed.total("feature_moments", model, fold=fold)
+    of_class = [asked & (held_out.label == k) for k in range(num_classes)]
     assert sizes.tolist() == [own.sum() for own in of_class]
     np.testing.assert_allclose(sums, [features[o].sum(0) for o in of_class], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(second, features[asked].T @ features[asked], rtol=1e-4, atol=1e-5)
+    found = fed.total("confusion", model, fold=fold)
+    everyone = meant(fold, 0)
+    expected = classes.confused(held_out.label[everyone], logits[everyone].argmax(1), num_classes)
+    assert found.tolist() == expected and found.dtype == jnp.int32
+    assert fed.num_classes == num_classes
 
 
-@pytest.mark.parametrize("name", programs.FEDERATIONS)
-def test_small_centres_answer_their_confusion_only(name):
-    sizes = np.bincount(HELD_OUT.centre)
-    minimum = int(np.sort(sizes)[2])
-    lrn, model, fed = make(name, minimum=minimum)
-    asked = (sizes >= minimum)[HELD_OUT.centre]
-    assert 0 < asked.sum() < M
-    total, number = fed.total("loss", model)
-    logit = np.asarray(lrn.logits(model, HELD_OUT.image))[:, 1]
-    each = np.logaddexp(0, np.where(HELD_OUT.label == 1, -logit, logit))
-    assert number == asked.sum()
-    np.testing.assert_allclose(total, each[asked].sum(), rtol=1e-5)
-    assert fed.total("confusion", model).sum() == M
+@pytest.mark.parametrize("name", FACTORIES)
+def test_only_folds_can_be_asked_for(name):
+    """The sums over all scans but one would show that one by subtraction."""
+    _, model, fed = make(name)
+    mask = np.arange(M) > 0
+    with pytest.raises(TypeError, match="among"):
+        fed.total("gradient", model, among=mask)
+    with pytest.raises(ValueError, match="fold=|Non-hashable"):
+        fed.total("gradient", model, fold=mask)
+    with pytest.raises(ValueError, match="fold=2 of held-out scans; known: 0, 1, or None"):
+        fed.total("gradient", model, fold=2)
 
 
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_survey_is_about_every_held_out_scan_in_its_place(name, num_classes):
+    """Those of small centres too: what comes back is of single scans, and only evidence."""
+    lrn, model, fed = make(name, num_classes, chunk=5, minimum=8)
+    found = fed.survey(measures.measure("margin"), model, {})["margin"]
+    label = of_classes(HELD_OUT, num_classes).label
+    np.testing.assert_allclose(found, _margins(lrn, model, HELD_OUT.image, label), rtol=1e-5)
+    assert (np.asarray(fed.held_out_centre) == HELD_OUT.centre).all()
+    folded = measures.cross_fitted([measures.measure("distance")])
+    mean = np.stack([np.full((num_classes, 5), f, np.float32) for f in (-1, 2)])
+    reference = {"distance": {"mean": mean, "whiten": np.stack([np.eye(5, dtype=np.float32)] * 2)}}
+    found = fed.survey(folded, model, reference)
+    fold = np.where(meant(0, 0), 0, 1)
+    off = np.asarray(lrn.features(model, HELD_OUT.image)) - mean[fold, 0]
+    np.testing.assert_allclose(found["harm"][:, 0], np.log((off**2).mean(1)), rtol=1e-4, atol=1e-5)
+    assert found["label"].tolist() == label.tolist()
+    assert layout.folds(HELD_OUT.centre).tolist() == fold.tolist()
+
+
+def test_samples_of_another_centre_are_not_asked_for_by_message():
+    _, model, fed = make("loopback")
+    elsewhere = STOP._replace(centre=jnp.int32(2))
+    with pytest.raises(ValueError, match=f"sample {IDS[0]} is of centre 1, .* centre 2"):
+        fed.learn(model, offers.leg(elsewhere))
+    with pytest.raises(ValueError, match="central"):
+        fed.at(measures.measure("margin"), model, offers.leg(elsewhere), {})
+
+
+EAGER = {"verify_revisit": {"threshold": 0.005}, "screen": {"alpha": 0.2}}
+
+
+@functools.cache
 def travelled(name, policy, num_classes, cycles=4):
-    lrn, model, fed = make(name, num_classes)
-    draw = itinerary.itinerary(TRAIN.centre)
+    lrn, model, fed = make(name, num_classes, minimum=2)
+    policy = policies.get(policy)(**EAGER.get(policy, {}))
+    draw = functools.partial(itinerary.itinerary(TRAIN.centre), KEY)
+    steps = travel.steps(fed, policy, draw)
 
     def one(traveller, cycle):
-        return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
+        return travel.cycle(steps, traveller, cycle)
 
     if name == "memory":
         one = jax.jit(one)
@@ -144,11 +261,14 @@ PAIRS = [
     ("stream", "none", 3),
     ("stream", "verify_revisit", 2),
     ("stream", "screen", 3),
+    ("loopback", "none", 3),
+    ("loopback", "verify_revisit", 3),
+    ("loopback", "screen", 2),
 ]
 
 
 def test_every_federation_meets_two_policies_and_both_numbers_of_classes():
-    met = {name: set() for name in programs.FEDERATIONS if name != "memory"}
+    met = {name: set() for name in FACTORIES if name != "memory"}
     for name, *pair in PAIRS:
         met[name] |= set(pair)
     for pair in met.values():
@@ -156,21 +276,24 @@ def test_every_federation_meets_two_policies_and_both_numbers_of_classes():
 
 
 @pytest.mark.parametrize(("name", "policy", "num_classes"), PAIRS)
-def test_scan_and_python_loop_decide_alike(name, policy, num_classes):
-    make_policy = policies.get(policy)
-    policy = make_policy(threshold=0.005) if policy == "verify_revisit" else make_policy()
+def test_every_federation_decides_alike(name, policy, num_classes):
     one, compiled = travelled("memory", policy, num_classes)
-    two, looped = travelled(name, policy, num_classes)
+    two, asked = travelled(name, policy, num_classes)
     close(one.model, two.model, rtol=1e-5, atol=1e-6)
-    for a, b in zip(compiled, looped, strict=True):
-        for x, y in zip(a[1:], b[1:], strict=True):
+    for a, b in zip(compiled, asked, strict=True):
+        assert (a.stops.ids == b.stops.ids).all() and (a.stops.weight == b.stops.weight).all()
+        for x, y in ((a.trail, b.trail), (a.closing, b.closing)):
             assert (x.kind == y.kind).all() and (x.ids == y.ids).all()
             assert (x.accepted == y.accepted).all()
             assert (x.confusion == y.confusion).all() and (x.reference == y.reference).all()
             assert x.confusion.shape == (*x.kind.shape, num_classes, num_classes)
-    kinds = np.concatenate([r[1].kind.ravel() for r in compiled])
-    if isinstance(one.state, verify_revisit.State):
-        assert {types.BATCH, types.SINGLE} <= set(kinds.tolist())
+    kinds = np.concatenate([r.trail.kind.ravel() for r in compiled])
+    expected = {
+        "none": {types.UNVERIFIED},
+        "verify_revisit": {types.BATCH, types.SINGLE},
+        "screen": {types.UNVERIFIED, types.SUSPICION},
+    }
+    assert expected[policy] <= set(kinds.tolist())
 
 
 def test_python_control_flow_is_that_of_lax():
@@ -184,22 +307,7 @@ def test_python_control_flow_is_that_of_lax():
     assert control.cond(jnp.bool_(False), lambda x: x + 1, lambda x: x, 2) == 2
 
 
-@pytest.mark.parametrize("name", programs.FEDERATIONS)
-def test_sums_over_some_scans_and_evidence_about_each(name):
-    lrn, model, fed = make(name, chunk=5, minimum=2)
-    among = np.arange(M) % 2 == 0
-    asked = among & (np.bincount(HELD_OUT.centre, among)[HELD_OUT.centre] >= 2)
-    total, number = fed.total("loss", model, among=jnp.asarray(among))
-    logit = np.asarray(lrn.logits(model, HELD_OUT.image))[:, 1]
-    each = np.logaddexp(0, np.where(HELD_OUT.label == 1, -logit, logit))
-    assert number == asked.sum()
-    np.testing.assert_allclose(total, each[asked].sum(), rtol=1e-5)
-    found = fed.survey(_logit_and_offset, model, jnp.float32(3))
-    np.testing.assert_allclose(found["logit"], logit + 3, rtol=1e-5)
-    assert (np.asarray(fed.held_out_centre) == HELD_OUT.centre).all()
-
-
-@pytest.mark.parametrize("name", programs.FEDERATIONS)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_an_update_that_is_not_finite_is_turned_down_where_it_arrives(name):
     """The loss before the update is finite; the model that comes back is not."""
 
@@ -207,12 +315,12 @@ def test_an_update_that_is_not_finite_is_turned_down_where_it_arrives(name):
         return jnp.where(cycle == 3, jnp.inf, 0.05)
 
     lrn = learner.learner(models.get("mlp")(hidden=(5,)), rate)
-    fed = programs.FEDERATIONS[name](lrn, TRAIN, HELD_OUT, KEY)
+    fed = FACTORIES[name](lrn, TRAIN, HELD_OUT, KEY)
     model = lrn.init(jax.random.key(0), TRAIN.image[:1])
-    after, loss = fed.learn(model, STOP, jnp.ones(5))
+    after, loss = fed.learn(model, offers.leg(STOP))
     assert jnp.isnan(loss)
     close(after, model, rtol=0)
-    after, loss = fed.learn(model, STOP._replace(cycle=jnp.int32(2)), jnp.ones(5))
+    after, loss = fed.learn(model, offers.leg(STOP._replace(cycle=jnp.int32(2))))
     assert jnp.isfinite(loss)
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (after, model)), strict=True))
 
@@ -222,15 +330,18 @@ def test_no_policy_takes_up_a_model_that_is_not_finite(policy):
     """Even where all verification scans are called healthy, which NaN would look like."""
     lrn = learner.learner(models.get("mlp")(hidden=(5,)), lambda cycle: jnp.float32(jnp.inf))
     train = TRAIN._replace(image=1e-3 * TRAIN.image)
-    fed = programs.FEDERATIONS["memory"](lrn, train, HELD_OUT, KEY)
+    fed = FACTORIES["memory"](lrn, train, HELD_OUT, KEY)
     model = lrn.init(jax.random.key(0), TRAIN.image[:1])
     bias = jax.tree.map(lambda x: x - 100.0 * (x.shape == (1,)), model.params)
     model = model._replace(params=bias)
     confusion = fed.total("confusion", model)
     assert confusion[:, 1].tolist() == [0, 0]
-    policy, draw = policies.get(policy)(), itinerary.itinerary(TRAIN.centre)
+    policy = policies.get(policy)()
+    draw = functools.partial(itinerary.itinerary(TRAIN.centre), KEY)
+    steps = travel.steps(fed, policy, draw)
     start = types.Travel(model, policy.init(N, confusion))
-    after, (_, trail, _) = jax.jit(lambda t: travel.cycle(fed, policy, draw, t, KEY, 0))(start)
+    after, record = jax.jit(lambda traveller: travel.cycle(steps, traveller, 0))(start)
+    trail = record.trail
     close(after.model, model, rtol=0)
     tried = np.isin(trail.kind, (types.BATCH, types.UNVERIFIED))
     assert tried.any() and np.isnan(np.asarray(trail.loss)[tried]).all()
@@ -242,35 +353,21 @@ def test_what_is_asked_is_counted_alike_in_loops_branches_and_messages(policy):
     make_policy = policies.get(policy)
     revisited = {"threshold": 0.005, "revisit_after": 1}
     policy = make_policy(**revisited) if policy == "verify_revisit" else make_policy()
-    options = {"batch_size": 5, "stops_per_call": 3, "minimum": 2}
     counted, sent = {}, collections.Counter()
-    for name in ("memory", "stepwise"):
-        lrn, model, _ = make("memory")
-        plain = programs.FEDERATIONS[name]
+    lrn, model, _ = make("memory")
 
-        def spied(*given, plain=plain, **more):
-            return _spied(plain(*given, **more), sent)
+    def spied(*given, **options):
+        return _spied(course.FEDERATIONS["stepwise"](*given, **options), sent)
 
-        with pytest.MonkeyPatch.context() as patch:
-            if name == "stepwise":
-                patch.setitem(programs.FEDERATIONS, name, spied)
-            program = programs.program(
-                lrn, policy, TRAIN, HELD_OUT, KEY, federation=name, **options
-            )
-        state = policy.init(N, program.confusion(model))
+    for name, federation in (("memory", "memory"), ("stepwise", spied)):
+        way = course.course(TRAIN.centre, KEY, federation=federation, minimum=2)
+        program = programs.program(lrn, policy, TRAIN, HELD_OUT, way, minimum=2, stops_per_call=3)
+        traveller = types.Travel(model, policy.init(N, program.confusion(model)))
+        sent.clear()  # what started the state is not of a cycle
         counted[name] = []
-        if name == "stepwise":
-            sent.clear()  # what started the state is not of a cycle
-        traveller = types.Travel(model, state)
         for cycle in range(2):
-            traveller, *tallies = program.open(traveller, cycle)
-            stops = program.stops(traveller, cycle)
-            for first in range(0, len(stops.cycle), 3):
-                some = jax.tree.map(lambda x: x[first : first + 3], stops)  # noqa: B023
-                traveller, _, tally = program.visits(traveller, some)
-                tallies.append(tally)
-            traveller, _, tally = program.close(traveller, cycle)
-            counted[name].append(program.asked([*tallies, tally]))
+            traveller, _ = travel.cycle(program.steps, traveller, cycle)
+            counted[name].append(program.asked())
     assert counted["memory"] == counted["stepwise"]
     total = collections.Counter()
     for request, asked in (item for cycle in counted["stepwise"] for item in cycle.items()):
@@ -283,18 +380,15 @@ def test_what_is_asked_is_counted_alike_in_loops_branches_and_messages(policy):
 def _spied(fed, sent):
     """The federation, whose messages are counted one by one in plain Python."""
 
-    def of_stop(name, answer, stop):
+    def of_leg(name, answer, leg):
         sent[name, "times"] += 1
-        sent[name, "samples"] += int((np.asarray(stop.ids) < N).sum())
+        sent[name, "samples"] += int((np.asarray(leg.ids) < N).sum())
         return answer
 
-    def total(statistic, *asked, among=None):
-        meant = np.ones(M, bool) if among is None else np.asarray(among)
-        sizes = np.bincount(HELD_OUT.centre[meant], minlength=6)
-        answers = meant & ((sizes >= 2)[HELD_OUT.centre] | (statistic == "confusion"))
+    def total(statistic, *asked, fold=None):
         sent[statistic, "times"] += 1
-        sent[statistic, "samples"] += int(answers.sum())
-        return fed.total(statistic, *asked, among=among)
+        sent[statistic, "samples"] += int(meant(fold, 0 if statistic == "confusion" else 2).sum())
+        return fed.total(statistic, *asked, fold=fold)
 
     def survey(*asked):
         sent["survey", "times"] += 1
@@ -302,12 +396,16 @@ def _spied(fed, sent):
         return fed.survey(*asked)
 
     return fed._replace(
-        learn=lambda model, stop, *rest: of_stop("learn", fed.learn(model, stop, *rest), stop),
-        at=lambda m, model, stop, *rest: of_stop("at", fed.at(m, model, stop, *rest), stop),
+        learn=lambda model, leg: of_leg("learn", fed.learn(model, leg), leg),
+        at=lambda m, model, leg, *rest: of_leg("at", fed.at(m, model, leg, *rest), leg),
         total=total,
         survey=survey,
     )
 
 
-def _logit_and_offset(learner, model, batch, reference):
-    return {"logit": learner.logits(model, batch.image)[:, 1] + reference}
+def _margins(lrn, model, image, label):
+    logits = np.array(lrn.logits(model, image), float)
+    rows = np.arange(len(label))
+    own = logits[rows, label]
+    logits[rows, label] = -np.inf
+    return own - logits.max(1)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, scorers, statistics
+from harmjax import itinerary, measures, offers, scorers, statistics, types
 from harmjax.federations import memory, passes, stepwise, stream, traffic
 from harmjax.scorers import combined
+from tests import sites
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,
@@ -19,6 +20,7 @@ from tests.scorers.twins import (
     B,
     M,
     N,
+    asked,
     assert_close,
     in_strides,
     rows,
@@ -33,10 +35,10 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "extending.md"
 
 @pytest.fixture(scope="module")
 def runs(fed):
-    """Per scorer: the scorer, its jitted reference and evidence, and a count of their traces."""
+    """Per scorer: its measure and itself, its jitted reference and evidence, and their traces."""
 
     def build(name):
-        scorer, traces = scorers.get(name)(), []
+        (measure, scorer), traces = asked(name), []
 
         @jax.jit
         def reference(model):
@@ -46,9 +48,9 @@ def runs(fed):
         @jax.jit
         def evidence(model, stop, reference):
             traces.append("evidence")
-            return scorers.evidence(scorer, fed, model, stop, reference)
+            return measures.evidence(measure, fed, model, stop, reference)
 
-        return scorer, reference, evidence, traces
+        return measure, scorer, reference, evidence, traces
 
     return {name: build(name) for name in NAMES}
 
@@ -61,7 +63,7 @@ def test_names_are_found_and_unknown_ones_are_explained():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_evidence_is_a_few_floats_a_sample_and_nan_in_padding(runs, model, name):
-    scorer, reference, evidence, _ = runs[name]
+    _, scorer, reference, evidence, _ = runs[name]
     ref = reference(model)
     found = evidence(model, stop_of(2, 3, N, 5), ref)
     for leaf in found.values():
@@ -76,19 +78,19 @@ def test_evidence_is_a_few_floats_a_sample_and_nan_in_padding(runs, model, name)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_and_order_do_not_matter_and_nothing_is_remembered(runs, fed, model, name):
-    scorer, reference, evidence, _ = runs[name]
+    measure, _, reference, evidence, _ = runs[name]
     ref = reference(model)
     first = evidence(model, stop_of(2, 3, 4, N), ref)
     turned = evidence(model, stop_of(4, N, 2, 3), ref)
     assert_close(rows(first, [2, 3, 0, 1]), turned)
-    bare = jax.jit(lambda s: scorers.evidence(scorer, fed, model, s, ref))(stop_of(2, 3, 4))
+    bare = jax.jit(lambda s: measures.evidence(measure, fed, model, s, ref))(stop_of(2, 3, 4))
     assert_close(rows(first, [0, 1, 2]), bare)
     assert_close(first, evidence(model, stop_of(2, 3, 4, N), ref), atol=0)
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_sample_is_judged_on_its_own(runs, model, name):
-    _, reference, evidence, _ = runs[name]
+    *_, reference, evidence, _ = runs[name]
     ref = reference(model)
     together = evidence(model, stop_of(2, 3, 4, 5), ref)
     assert_close(rows(together, [1]), rows(evidence(model, stop_of(N, 3, N, N), ref), [1]))
@@ -96,44 +98,52 @@ def test_a_sample_is_judged_on_its_own(runs, model, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_once_whatever_the_model_and_the_stop(runs, lrn, data, model, name):
-    _, reference, evidence, traces = runs[name]
+    *_, reference, evidence, traces = runs[name]
     for m, stop in ((model, stop_of(2, 3, 4, 5)), (trained(lrn, data, 3), stop_of(6, N, N, N))):
         evidence(m, stop, reference(m))
     assert sorted(traces) == ["evidence", "reference"]
 
 
-@THREE
-@pytest.mark.parametrize("name", NAMES)
-def test_federations_agree(runs, lrn, data, model, name):
-    scorer, reference, _, _ = runs[name]
-    stops = jax.tree.map(
-        lambda *s: jnp.stack(s), stop_of(CLEAN, FLIPPED, 2, 3), stop_of(4, 5, 6, N)
-    )
-    memory_fed = memory.memory(lrn, *data, chunk=16)
-    expected_reference = reference(model)
-    expected = jax.jit(lambda s, r: scorers.survey(scorer, memory_fed, model, s, r))(
-        stops, expected_reference
-    )
-    assert jnp.isnan(next(iter(expected.values()))[7:]).all()
+@pytest.fixture(scope="module")
+def others(lrn, data):
     on_disk = jax.tree.map(np.asarray, data[:2])
-    for other in (
+    return (
         stepwise.stepwise(lrn, *data, chunk=16),
         stream.stream(lrn, *on_disk, data[2], chunk=16),
-    ):
+        sites.messages(lrn, *on_disk, data[2], chunk=16),
+    )
+
+
+@THREE
+@pytest.mark.parametrize("name", NAMES)
+def test_federations_agree(runs, others, lrn, data, model, name):
+    measure, scorer, reference, _, _ = runs[name]
+    first, second = (CLEAN, FLIPPED, 2, 9), (4, 5, 12, N)
+    stops = jax.tree.map(lambda *s: jnp.stack(s), stop_of(*first), stop_of(*second))
+    stops = stops._replace(centre=jnp.array([0, 1]))
+    assert data[0].centre[jnp.array([*first, *second[:3]])].tolist() == [0] * 4 + [1] * 3
+    memory_fed = memory.memory(lrn, *data, chunk=16)
+    expected_reference = reference(model)
+    expected = jax.jit(lambda s, r: measures.survey(measure, memory_fed, model, s, r))(
+        stops, expected_reference
+    )
+    known = ~jnp.isnan(next(iter(expected.values())).reshape(N, -1)[:, 0])
+    assert jnp.flatnonzero(known).tolist() == sorted({*first, *second} - {N})
+    for other in others:
         ref = scorer.reference(other, model, 1)
         assert_close(ref, expected_reference)
-        assert_close(scorers.survey(scorer, other, model, stops, ref), expected)
+        assert_close(measures.survey(measure, other, model, stops, ref), expected)
 
 
 @TWO
 @pytest.mark.parametrize("name", NAMES)
 def test_mapped_over_models_it_equals_a_loop(runs, lrn, data, fed, model, name):
-    scorer, reference, evidence, _ = runs[name]
+    measure, scorer, reference, evidence, _ = runs[name]
     stop = stop_of(2, 3, 4, N)
     each = [model, trained(lrn, data, 3)]
 
     def run(model):
-        return scorers.evidence(scorer, fed, model, stop, scorer.reference(fed, model, 1))
+        return measures.evidence(measure, fed, model, stop, scorer.reference(fed, model, 1))
 
     mapped = jax.jit(jax.vmap(run))(jax.tree.map(lambda *m: jnp.stack(m), *each))
     for number, m in enumerate(each):
@@ -143,13 +153,13 @@ def test_mapped_over_models_it_equals_a_loop(runs, lrn, data, fed, model, name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "appearance"])
 def test_a_flipped_label_scores_above_its_clean_twin(runs, lrn, data, fed, model, name):
-    scorer, reference, _, _ = runs[name]
+    measure, scorer, reference, _, _ = runs[name]
     if name == "error_rate":
         fed, model = in_strides(lrn, data, model)
     ref = reference(model)
     draw = itinerary.itinerary(np.asarray(data[0].centre), batch_size=B)
-    stops = draw(jax.random.key(0), jnp.ones(N, bool), 0)
-    found = jax.jit(lambda s, r: scorers.survey(scorer, fed, model, s, r))(stops, ref)
+    stops = draw(jax.random.key(0), types.Offer(jnp.ones(N, bool), jnp.ones(N)), 0)
+    found = jax.jit(lambda s, r: measures.survey(measure, fed, model, s, r))(stops, ref)
     harm = scorer.judge(found, ref)
     assert harm.shape == (N,) and jnp.isfinite(harm).all()
     assert harm[FLIPPED] > harm[CLEAN]
@@ -181,17 +191,17 @@ def counted(answers, learner, image, about):
 
 @pytest.mark.parametrize("name", PASSES)
 def test_passes_are_those_that_the_learner_was_asked_for(runs, fed, lrn, data, model, name):
-    scorer, reference, _, _ = runs[name]
+    measure, scorer, reference, _, _ = runs[name]
     image, ref, stop = data[0].image, reference(model), stop_of(2, 3, N, 5)
 
     def evidence(fed):
-        scorers.evidence(scorer, fed, model, stop, ref)
+        measures.evidence(measure, fed, model, stop, ref)
 
     found, made = counted(traffic.silent(fed), lrn, image, evidence)
     request, asked = found["at"]
     assert sorted(made) == sorted(PASSES[name][0])
     assert tuple(asked) == (1, 1, 3)
-    back = jax.eval_shape(lambda: fed.at(scorer.measure, model, stop, ref))
+    back = jax.eval_shape(lambda: fed.at(measure, model, offers.leg(stop), ref))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(jax.tree.map(jnp.zeros_like, back)))
     assert request.bytes_back == size / B <= 4 * 32
     _, made = counted(fed, lrn, image, lambda fed: scorer.reference(fed, model, 0))
@@ -202,9 +212,9 @@ def test_passes_are_those_that_the_learner_was_asked_for(runs, fed, lrn, data, m
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("loss", "margin", "error_rate")])
 def test_evidence_against_nobody_is_not_known(lrn, data, model, name):
     """No centre has enough held-out scans: sums of nothing are no mean of 0."""
-    scorer, fed = scorers.get(name)(), memory.memory(lrn, *data, minimum=M)
+    (measure, scorer), fed = asked(name), memory.memory(lrn, *data, minimum=M)
     ref = scorer.reference(fed, model, 1)
-    found = scorers.evidence(scorer, fed, model, stop_of(2, 3), ref)
+    found = measures.evidence(measure, fed, model, stop_of(2, 3), ref)
     assert jnp.isnan(scorer.judge(found, ref)).all()
 
 
@@ -300,16 +310,20 @@ def test_scans_of_small_centres_that_do_not_answer_cost_nothing(lrn, data, model
     train, held_out, key = jax.tree.map(np.asarray, data[:2]) + (data[2],)
     lonely = held_out._replace(centre=np.where(np.arange(M) < 4, 70, held_out.centre))
     fed = make(lrn, train, lonely, key, chunk=16)
-    among = jnp.arange(M) >= 2
+    sizes = np.bincount(held_out.centre[4:])
+    of_fold = [int((-(-sizes // 2)).sum()), int((sizes // 2).sum())]
 
     def ask(fed):
-        fed.total("loss", model, among=among)
+        fed.total("loss", model)
+        fed.total("error", model, fold=1)
         fed.total("confusion", model)
 
     found, _ = counted(fed, lrn, train.image, ask)
     assert tuple(found["loss"][1]) == (1, 3, M - 4)
+    assert tuple(found["error"][1]) == (1, 3, of_fold[1])
     assert tuple(found["confusion"][1]) == (1, 4, M)
-    assert float(fed.total("loss", model, among=among)[1]) == M - 4
+    for fold, number in ((None, M - 4), (0, of_fold[0]), (1, of_fold[1])):
+        assert float(fed.total("loss", model, fold=fold)[1]) == number
 
 
 @pytest.mark.parametrize(
@@ -342,9 +356,9 @@ def test_the_page_on_extending_shows_a_scorer_that_works(tmp_path, monkeypatch, 
     (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.setattr(scorers, "__path__", [*scorers.__path__, str(tmp_path)])
     assert f'scorers = ("{name}",)' in text
-    scorer = scorers.get(name)()
+    measure, scorer = asked(name)
     ref = scorer.reference(fed, model, 0)
-    found = scorers.evidence(scorer, fed, model, stop_of(CLEAN, FLIPPED, 2, N), ref)
+    found = measures.evidence(measure, fed, model, stop_of(CLEAN, FLIPPED, 2, N), ref)
     harm = scorer.judge(found, ref)
     assert harm[FLIPPED] > 0 > harm[CLEAN]
     assert jnp.isnan(harm[3])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from harmjax import descriptors, scorers, statistics, types
+from harmjax import descriptors, measures, offers, scorers, statistics, types
 from harmjax.federations import memory
 from harmjax.scorers import combined, neighbours
 from tests.scorers.twins import (
@@ -20,6 +20,7 @@ from tests.scorers.twins import (
     F,
     M,
     N,
+    asked,
     assert_close,
     in_strides,
     stop_of,
@@ -39,9 +40,9 @@ def test_distance_is_mahalanobis_to_the_class_of_the_verification_scans(
     shrunk = 0.8 * covariance + 0.2 * np.trace(covariance) / size * np.eye(size)
     off = np.asarray(lrn.features(model, train.image), float) - mean[np.asarray(train.label)]
     expected = np.einsum("nf,fg,ng->n", off, np.linalg.inv(shrunk), off) / size
-    scorer = scorers.get("distance")(shrinkage=0.2)
+    measure, scorer = asked("distance", shrinkage=0.2)
     ref = scorer.reference(fed, model, 0)
-    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)["distance"]
+    found = measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref)["distance"]
     np.testing.assert_allclose(found, expected[2:6], rtol=1e-3)
 
 
@@ -109,14 +110,14 @@ def test_neighbours_vote_for_the_class_of_each_group(num_classes):
 
 @THREE
 def test_what_neighbours_measures_is_the_distance_to_every_group(lrn, data, fed, model):
-    scorer = scorers.get("neighbours")(prototypes=3, iterations=1, smallest=1)
+    measure, scorer = asked("neighbours", prototypes=3, iterations=1, smallest=1)
     ref = scorer.reference(fed, model, 0)
     features = np.asarray(lrn.features(model, data[0].image[2:6]))
     expected = [
         [np.linalg.norm(x - point) for own in np.asarray(ref["points"]) for point in own]
         for x in features
     ]
-    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)
+    found = measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref)
     np.testing.assert_allclose(found["distances"], expected, rtol=1e-4, atol=1e-5)
     assert found["label"].tolist() == data[0].label[2:6].tolist()
 
@@ -134,7 +135,7 @@ def test_a_groups_mean_is_that_of_the_scans_of_its_class_nearest_to_it(
         nearest = ((x - points[label]) ** 2).sum(1).argmin()
         size[label, nearest] += counts
         total[label, nearest] += counts * x
-    batch = types.Batch(held_out.image, held_out.label, None)
+    batch = types.Batch(held_out.image, held_out.label, None, None)
     found = statistics.nearest_feature_sums(
         lrn, model, batch, jnp.asarray(weight, jnp.float32), jnp.asarray(points)
     )
@@ -150,10 +151,10 @@ def test_error_rate_is_the_rise_after_training_on_one_sample_alone(lrn, data, mo
         wrong = lrn.logits(m, held_out.image).argmax(1) != held_out.label
         return [float(wrong[held_out.label == c].mean()) for c in range(num_classes)]
 
-    scorer = scorers.get("error_rate")()
-    found = scorers.evidence(scorer, fed, model, stop_of(FLIPPED, 3, N), {})
+    measure, scorer = asked("error_rate")
+    found = measures.evidence(measure, fed, model, stop_of(FLIPPED, 3, N), {})
     for slot, i in enumerate((FLIPPED, 3)):
-        after, _ = fed.learn(model, stop_of(i), jnp.ones(1))
+        after, _ = fed.learn(model, offers.leg(stop_of(i)))
         rises = np.subtract(rates(after), rates(model))
         np.testing.assert_allclose(found["rise"][slot], rises, atol=1e-6)
     assert scorer.judge(found, {})[0] > 0
@@ -207,11 +208,11 @@ def test_the_samples_of_a_centre_share_half_of_what_is_known_of_it():
 
 @TWO
 def test_combined_takes_families_that_try_updates(fed, model):
-    scorer = combined.combined(families=("margin", "with_without"))
+    measure, scorer = asked("combined", families=("margin", "with_without"))
     ref = scorer.reference(fed, model, 0)
-    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, N), ref)
-    alone = scorers.get("with_without")(verify="error")
-    exact = scorers.evidence(alone, fed, model, stop_of(2, 3, N), {})
+    found = measures.evidence(measure, fed, model, stop_of(2, 3, N), ref)
+    alone, _ = asked("with_without", verify="error")
+    exact = measures.evidence(alone, fed, model, stop_of(2, 3, N), {})
     assert_close(found["with_without"], exact["with_without"])
     assert set(found) == {"margin", "with_without"}
 
@@ -224,10 +225,9 @@ def test_a_family_that_says_the_same_of_everyone_counts_nothing():
 def test_appearance_sees_damage_and_no_label(lrn, data, model):
     image = data[0].image.at[FLIPPED].set(jnp.array([9.0, -9.0, 9.0, -9.0]))
     fed = memory.memory(lrn, data[0]._replace(image=image), *data[1:])
-    scorer = scorers.get("appearance")()
-    found = scorers.evidence(
-        scorer, fed, model, stop_of(CLEAN, FLIPPED, 2, 3), ref := scorer.reference(fed, model, 0)
-    )
+    measure, scorer = asked("appearance")
+    ref = scorer.reference(fed, model, 0)
+    found = measures.evidence(measure, fed, model, stop_of(CLEAN, FLIPPED, 2, 3), ref)
     described = np.asarray(data[1].image, float)
     mean, scale = described.mean(0), np.sqrt(described.var(0) + 0.005**2)
     correlation = np.cov(((described - mean) / scale).T, bias=True)

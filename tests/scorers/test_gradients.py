@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import scorers, statistics, types
+from harmjax import measures, offers, statistics, types
 from harmjax.federations import memory, passes
-from harmjax.scorers import alignment, influence
+from harmjax.scorers import influence
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,
@@ -20,6 +20,7 @@ from tests.scorers.twins import (
     F,
     M,
     N,
+    asked,
     perceptron,
     plain,
     stop_of,
@@ -33,7 +34,7 @@ def cross_entropy(logits, label):
 
 @THREE
 def test_alignment_is_the_dot_product_of_per_sample_gradients(lrn, data, fed, model):
-    scorer = alignment.alignment(optimiser="sgd")
+    measure, scorer = asked("alignment", optimiser="sgd")
     ref = scorer.reference(fed, model, 1)
     train, held_out, key = data
 
@@ -47,19 +48,19 @@ def test_alignment_is_the_dot_product_of_per_sample_gradients(lrn, data, fed, mo
         return jnp.concatenate([g.reshape(len(g), -1) for g in jax.tree.leaves(each)], axis=1)
 
     expected = -0.1 * gradients(train)[2:6] @ gradients(held_out).mean(axis=0)
-    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)
+    found = measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref)
     np.testing.assert_allclose(found["alignment"], expected, atol=1e-5, rtol=1e-4)
 
 
 @TWO
 @pytest.mark.parametrize("name", ["alignment", "influence"])
 def test_a_difference_takes_the_place_of_the_derivative(lrn, data, fed, model, name):
-    exact, cheap = scorers.get(name)(), scorers.get(name)(derivative="difference")
-    ref = exact.reference(fed, model, 1)
+    (exact, scorer), (cheap, _) = asked(name), asked(name, derivative="difference")
+    ref = scorer.reference(fed, model, 1)
     stop = stop_of(CLEAN, FLIPPED, 2, 3)
-    first, second = (scorers.evidence(s, fed, model, stop, ref)[name] for s in (exact, cheap))
+    first, second = (measures.evidence(m, fed, model, stop, ref)[name] for m in (exact, cheap))
     np.testing.assert_allclose(first, second, rtol=0.01, atol=0.002 * np.abs(first).max())
-    found = passes.passes(cheap.measure, lrn, data[0].image, (model, ref))
+    found = passes.passes(measures.resolved(cheap), lrn, data[0].image, (model, ref))
     assert found == ("forward", "forward")
 
 
@@ -69,9 +70,9 @@ def test_alignment_is_with_and_without_to_first_order_under_gradient_descent(dat
     fed = memory.memory(slow, *data)
     model = trained(slow, data, 30)
     stop = stop_of(CLEAN, FLIPPED, 2, 3)
-    scorer = alignment.alignment(optimiser="sgd")
-    first = scorers.evidence(scorer, fed, model, stop, scorer.reference(fed, model, 0))
-    exact = scorers.evidence(scorers.get("with_without")(), fed, model, stop, {})
+    measure, scorer = asked("alignment", optimiser="sgd")
+    first = measures.evidence(measure, fed, model, stop, scorer.reference(fed, model, 0))
+    exact = measures.evidence(measures.measure("with_without"), fed, model, stop, {})
     np.testing.assert_allclose(first["alignment"] / B, exact["with_without"], rtol=0.03, atol=1e-6)
 
 
@@ -99,8 +100,8 @@ def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas)
     expected = [
         float(loss_after(np.ones(3))) - float(loss_after(1 - np.eye(3)[i])) for i in range(3)
     ]
-    scorer = scorers.get("with_without")(replicas=replicas)
-    evidence = jax.jit(lambda stop: scorers.evidence(scorer, fed, model, stop, {}))
+    measure, _ = asked("with_without", replicas=replicas)
+    evidence = jax.jit(lambda stop: measures.evidence(measure, fed, model, stop, {}))
     found = evidence(stop_of(*ids, N))["with_without"]
     np.testing.assert_allclose(found[:3], expected, atol=1e-5)
 
@@ -108,9 +109,9 @@ def test_with_without_is_one_step_leave_one_out(lrn, data, fed, model, replicas)
 @TWO
 def test_leaving_out_the_only_sample_of_a_stop_is_not_stepping(lrn, data, fed, model):
     loss, number = fed.total("loss", model)
-    stepped, _ = fed.learn(model, stop_of(2, N), jnp.array([1.0, 0.0]))
-    scorer = scorers.get("with_without")()
-    found = scorers.evidence(scorer, fed, model, stop_of(2, N), {})["with_without"]
+    stepped, _ = fed.learn(model, offers.leg(stop_of(2, N)))
+    measure, _ = asked("with_without")
+    found = measures.evidence(measure, fed, model, stop_of(2, N), {})["with_without"]
     np.testing.assert_allclose(found[0], (fed.total("loss", stepped)[0] - loss) / number, atol=1e-6)
 
 
@@ -118,15 +119,17 @@ def test_leaving_out_the_only_sample_of_a_stop_is_not_stepping(lrn, data, fed, m
 def test_under_adam_alignment_predicts_the_exact_step(data, num_classes):
     small = perceptron(num_classes, (8,), 1e-3)
     fed = memory.memory(small, *data)
-    aware, exact = scorers.get("alignment")(), scorers.get("with_without")(replicas="vmap")
+    aware, scorer = asked("alignment")
+    exact, _ = asked("with_without", replicas="vmap")
 
     @jax.jit
     def both(model):
         ids = jnp.arange(N, dtype=jnp.int32).reshape(-1, B)
-        stops = types.Stop(jnp.zeros(len(ids), jnp.int32), jnp.zeros(len(ids), jnp.int32), ids)
-        reference = aware.reference(fed, model, 0)
-        first = scorers.survey(aware, fed, model, stops, reference)["alignment"]
-        return first / B, scorers.survey(exact, fed, model, stops, {})["with_without"]
+        zeros = jnp.zeros(len(ids), jnp.int32)
+        stops = types.Stop(zeros, zeros, ids, jnp.ones(ids.shape))
+        reference = scorer.reference(fed, model, 0)
+        first = measures.survey(aware, fed, model, stops, reference)["alignment"]
+        return first / B, measures.survey(exact, fed, model, stops, {})["with_without"]
 
     for steps, least in ((20, 0.98), (60, 0.98)):
         first, true = both(trained(small, data, steps))
@@ -139,7 +142,7 @@ def test_adam_awareness_needs_adam(data, num_classes):
     lrn = plain(num_classes, ())
     fed, model = memory.memory(lrn, *data), lrn.init(jax.random.key(0), data[0].image)
     with pytest.raises(ValueError, match="no second moment; use 'sgd'"):
-        scorers.get("alignment")().reference(fed, model, 0)
+        asked("alignment")[1].reference(fed, model, 0)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
@@ -168,9 +171,10 @@ def test_influence_solves_with_the_curvature_of_a_logistic_regression(data, num_
     hessian = np.einsum("bkl,bi,bj->kilj", curved, x, x).reshape((p.shape[1] * (F + 1),) * 2) / M
     damped = hessian + 0.05 * np.eye(len(hessian))
     expected = -gradients(train)[2:6] @ np.linalg.solve(damped, slopes.mean(0))
-    scorer = influence.influence(curvature=curvature, damping=0.05, iterations=len(hessian) + 1)
+    settings = {"curvature": curvature, "damping": 0.05, "iterations": len(hessian) + 1}
+    measure, scorer = asked("influence", **settings)
     ref = scorer.reference(fed, model, 0)
-    found = scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref)["influence"]
+    found = measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref)["influence"]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
 
 
@@ -184,7 +188,7 @@ def test_conjugate_gradients_stay_at_the_solution():
 
 def test_hessian_products_are_those_of_the_explicit_hessian(lrn, data, model):
     held_out = data[1]
-    batch = types.Batch(held_out.image, held_out.label, None)
+    batch = types.Batch(held_out.image, held_out.label, None, None)
     weight = jnp.ones(M).at[:7].set(0.0)
     flat, unravel = jax.flatten_util.ravel_pytree(model.params)
 
@@ -209,7 +213,7 @@ def test_hessian_products_are_those_of_the_explicit_hessian(lrn, data, model):
 
 def test_gauss_newton_products_are_those_of_the_explicit_matrix(lrn, data, model):
     held_out = data[1]
-    batch = types.Batch(held_out.image, held_out.label, None)
+    batch = types.Batch(held_out.image, held_out.label, None, None)
     weight = np.ones(M)
     weight[:7] = 0
     flat, unravel = jax.flatten_util.ravel_pytree(model.params)
@@ -238,7 +242,7 @@ def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(
     held_out = data[1]
 
     def slope(label):
-        batch = types.Batch(held_out.image, label, None)
+        batch = types.Batch(held_out.image, label, None, None)
         found, number = statistics.error_gradient(lrn, model, batch, jnp.ones(M))
         assert number == M
         return jax.flatten_util.ravel_pytree(found)[0]
@@ -247,7 +251,7 @@ def test_noise_in_the_verification_labels_only_shrinks_the_errors_gradient(
     np.testing.assert_allclose(true, -sum(wrong), atol=1e-5)
     assert jnp.abs(true).max() > 0.01
     total, _ = statistics.error(
-        lrn, model, types.Batch(held_out.image, held_out.label, None), jnp.ones(M)
+        lrn, model, types.Batch(held_out.image, held_out.label, None, None), jnp.ones(M)
     )
     probability = np.asarray(jax.nn.softmax(lrn.logits(model, held_out.image)))
     own = probability[np.arange(M), held_out.label]
@@ -263,8 +267,8 @@ def test_verified_by_the_error_a_flip_shows_despite_wrong_verification_labels(
     wrong = (held_out.label[::4] + 1) % num_classes
     noisy = held_out._replace(label=held_out.label.at[::4].set(wrong))
     fed = memory.memory(lrn, train, noisy, key)
-    scorer = scorers.get(name)(verify="error")
+    measure, scorer = asked(name, verify="error")
     ref = scorer.reference(fed, model, 0)
-    found = scorers.evidence(scorer, fed, model, stop_of(CLEAN, FLIPPED, 2, 3), ref)
+    found = measures.evidence(measure, fed, model, stop_of(CLEAN, FLIPPED, 2, 3), ref)
     harm = scorer.judge(found, ref)
     assert harm[FLIPPED] > 0 and harm[FLIPPED] > harm[CLEAN]

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import learner, models, task, types
+from harmjax import learner, measures, models, offers, task, types
 from harmjax.federations import memory
 
 N, M, F, B = 24, 60, 4, 4
@@ -47,8 +47,8 @@ def trained(lrn, data, steps, size=B):
     @jax.jit
     def run(model):
         def step(model, ids):
-            stop = types.Stop(jnp.int32(0), jnp.int32(0), ids)
-            return fed.learn(model, stop, jnp.ones(size))[0], None
+            stop = types.Stop(jnp.int32(0), jnp.int32(0), ids, jnp.ones(size))
+            return fed.learn(model, offers.leg(stop))[0], None
 
         return jax.lax.scan(step, model, ids)[0]
 
@@ -63,7 +63,14 @@ def in_strides(lrn, data, model):
 
 
 def stop_of(*ids):
-    return types.Stop(jnp.int32(0), jnp.int32(0), jnp.array(ids, jnp.int32))
+    ids = jnp.array(ids, jnp.int32)
+    return types.Stop(jnp.int32(0), jnp.int32(0), ids, (ids < N).astype(jnp.float32))
+
+
+def asked(name, **settings):
+    """(Measure, HarmScorer) of this name."""
+    measure = measures.measure(name, settings)
+    return measure, measures.scorer(measure)
 
 
 def assert_close(this, that, atol=2e-5):
