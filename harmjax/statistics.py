@@ -78,11 +78,21 @@ def feature_moments(learner: types.Learner, model, batch, weight):
     return jnp.sum(members, axis=0), *_moments(members, weight, features)
 
 
-def appearance_moments(learner: types.Learner, model, batch, weight):
-    """Number of scans, and sums of their descriptors [D] and of x x^T [D, D]; no model is run."""
+def appearance_sums(learner: types.Learner, model, batch, weight):
+    """Number of scans, and the sum of their descriptors [D]; no model is run."""
     del learner, model
-    described = jax.vmap(descriptors.describe)(batch.image)
-    return jnp.sum(weight), *_moments(weight, weight, described)
+    return jnp.sum(weight), weight @ jax.vmap(descriptors.describe)(batch.image)
+
+
+@precision.full
+def appearance_scatter(learner: types.Learner, model, batch, weight, mean):
+    """Sum of (x - m)(x - m)^T [D, D] over descriptors x, about a point m [D] near their mean.
+
+    About 0 it would be a small difference of large sums, and at the mercy of their rounding.
+    """
+    del learner, model
+    off = jax.vmap(descriptors.describe)(batch.image) - mean
+    return jnp.einsum("b,bd,be->de", weight, off, off)
 
 
 def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototypes):

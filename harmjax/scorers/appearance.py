@@ -40,13 +40,17 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
 
     def reference(fed, model, cycle, fold=None):
         del cycle
-        return made(*fed.total("appearance_moments", model, fold=fold))
+        number, total = fed.total("appearance_sums", model, fold=fold)
+        mean = middle(number, total)
+        return made(number, mean, fed.total("appearance_scatter", model, mean, fold=fold))
 
     @apart
-    def made(number, total, second):
-        scans = jnp.maximum(number, 1)
-        mean = total / scans
-        covariance = second / scans - jnp.outer(mean, mean)
+    def middle(number, total):
+        return total / jnp.maximum(number, 1)
+
+    @apart
+    def made(number, mean, scatter):
+        covariance = scatter / jnp.maximum(number, 1)
         scale = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0) + FLOOR**2)
         correlation = covariance / jnp.outer(scale, scale)
         whiten = distance.whitening(correlation, shrinkage)

@@ -270,7 +270,8 @@ STATISTICS = {  # passes over a held-out scan, by hand
     "hessian_product": ("gradient", "gradient"),
     "gauss_newton_product": ("jvp", "gradient"),
     "feature_moments": ("forward",),
-    "appearance_moments": (),
+    "appearance_sums": (),
+    "appearance_scatter": (),
     "nearest_feature_sums": ("forward",),
 }
 
