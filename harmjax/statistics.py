@@ -78,6 +78,7 @@ def feature_moments(learner: types.Learner, model, batch, weight):
     return jnp.sum(members, axis=0), *_moments(members, weight, features)
 
 
+@precision.full
 def appearance_sums(learner: types.Learner, model, batch, weight):
     """Number of scans, and the sum of their descriptors [D]; no model is run."""
     del learner, model
