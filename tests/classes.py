@@ -43,7 +43,6 @@ def study(num_classes, sizes=(60, 40, 40), flipped=()):
     train, verification, test = (samples(n, i, num_classes) for i, n in enumerate(sizes))
     label = train.label.copy()
     label[list(flipped)] = (label[list(flipped)] + 1) % num_classes
-    nobody = np.zeros(sizes[0], bool)
     everyone = [[("all", np.ones(n, bool)), ("odd", np.arange(n) % 2 == 1)] for n in sizes[1:]]
     return preparation.Study(
         train=train._replace(label=label),
@@ -55,8 +54,7 @@ def study(num_classes, sizes=(60, 40, 40), flipped=()):
         simulated=True,
         corrupted=np.isin(np.arange(sizes[0]), flipped),
         kind=tuple("label_flip" if i in flipped else "" for i in range(sizes[0])),
-        keep=nobody,
-        drop=nobody,
+        word=np.zeros(sizes[0], np.int8),
         text="",
         classes=NAMES[num_classes],
     )

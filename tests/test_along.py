@@ -33,7 +33,8 @@ def build(name, kind, dropout=0.3, dtype="float32"):
         return jax.tree.map(lambda p: size * jax.random.normal(key, p.shape), start.params)
 
     moved = jax.tree.map(jnp.add, start.params, noise(jax.random.key(2), 0.1))
-    batch = types.Batch(image, jnp.array([0, 1, 1, 0, 1]), jax.random.split(jax.random.key(3), 5))
+    keys, fold = jax.random.split(jax.random.key(3), 5), jnp.arange(5) % 2
+    batch = types.Batch(image, jnp.array([0, 1, 1, 0, 1]), keys, fold)
     return lrn, start._replace(params=moved), batch, noise(jax.random.key(4), 0.1)
 
 
@@ -98,7 +99,7 @@ def test_bfloat16_parts_are_close():
 def test_alignment_while_learning_is_alignment(optimiser):
     lrn, model, batch, _ = build("mlp", "group", 0.0)
     samples = types.Samples(
-        batch.image, batch.label, jnp.zeros(5, jnp.int32), jnp.arange(5, dtype=jnp.uint32)
+        batch.image, batch.label, np.zeros(5, np.int32), jnp.arange(5, dtype=jnp.uint32)
     )
     fed = memory.memory(lrn, samples, samples, jax.random.key(0))
     scorer = scorers.get("alignment")(optimiser=optimiser)

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 from configs import counterfactual
-from harmjax import averaging, itinerary, models, scorers, tables, travel, types, values
+from harmjax import (
+    averaging,
+    itinerary,
+    measures,
+    models,
+    programs,
+    tables,
+    travel,
+    types,
+    values,
+)
+from harmjax import course as courses
 from harmjax import learner as learners
 from harmjax.counterfactual import (
     bulk,
@@ -28,7 +39,6 @@ from tests import classes
 
 NUM_SAMPLES, CYCLES = 17, range(3, 5)
 CENTRE = np.array([0] * 7 + [1] * 6 + [2] * 4, np.int32)
-VISITS = {"travelling": travel.visits, "central": travel.visits, "federated": averaging.visits}
 
 
 def samples(number, centre, seed):
@@ -45,6 +55,11 @@ SPLITS = {"verification": HELD_OUT}
 KEY = jax.random.key(5)
 CLASSIFIER = models.get("mlp")(hidden=(4,), dropout=0.2)
 LEARNER = learners.learner(CLASSIFIER, learners.published_schedule(0.05))
+EVERYONE = types.Offer(jnp.ones(NUM_SAMPLES, bool), jnp.ones(NUM_SAMPLES))
+
+
+def course(topology="travelling", centre=CENTRE):
+    return courses.course(centre, KEY, topology=topology)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +69,7 @@ def start():
 
 @pytest.fixture(scope="module")
 def again():
-    return retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=CYCLES)
+    return retraining.retraining(LEARNER, TRAIN, SPLITS, course(), cycles=CYCLES)
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +95,40 @@ def row(tree, r):
     return jax.tree.map(lambda x: x[r], tree)
 
 
-def federation(data, held_out, key):
-    return memory.memory(LEARNER, data, held_out, key, chunk=256)
+def federation(key):
+    return memory.memory(LEARNER, TRAIN, HELD_OUT, key)
 
 
 def trained(topology, start, policy, cycles=CYCLES):
-    """The training run itself, cycle by cycle, and its verification loss after every cycle."""
-    centre = np.zeros_like(CENTRE) if topology == "central" else CENTRE
-    draw = itinerary.itinerary(centre)
-    key_itinerary, key_dropout = jax.random.split(KEY)
+    """What a real run's program does, and its verification loss after every cycle."""
+    asked = course(topology)
 
     @jax.jit
-    def one(data, model, cycle):
-        fed = federation(*data, key_dropout)
-        traveller = types.Travel(model, policy.init(NUM_SAMPLES, None))
-        after, _ = travel.cycle(
-            fed, policy, draw, traveller, key_itinerary, cycle, VISITS[topology]
-        )
-        total, number = fed.total("loss", after.model)
-        return after.model, total / number
+    def loss(data, model):
+        train, held_out = data
+        held_out = held_out._replace(centre=HELD_OUT.centre)
+        return retraining.outcome(asked.federation(LEARNER, train, held_out, asked.key), model).loss
 
-    losses = []
+    program = programs.program(
+        LEARNER,
+        policy,
+        TRAIN,
+        HELD_OUT,
+        asked,
+        stops_per_call=3,
+        evaluate=lambda model: loss((TRAIN, HELD_OUT), model),
+    )
+    traveller, losses = types.Travel(start, policy.init(NUM_SAMPLES, None)), []
     for cycle in cycles:
-        start, loss = one((TRAIN, HELD_OUT), start, cycle)
-        losses.append(loss)
-    return start, np.array(losses)
+        traveller, record = travel.cycle(program.steps, traveller, cycle)
+        losses.append(record.evaluation)
+    return traveller.model, np.array(losses)
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("topology", VISITS)
+@pytest.mark.parametrize("topology", courses.TOPOLOGIES)
 def test_removing_nothing_is_the_training_run_bit_for_bit(topology, start):
-    again = retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=CYCLES, topology=topology)
+    again = retraining.retraining(LEARNER, TRAIN, SPLITS, course(topology), cycles=CYCLES)
     everything = masks.everything(NUM_SAMPLES)
     model, losses = trained(topology, start, none.none())
     found, outcomes = ask(again, start, everything, replicas="map")
@@ -126,7 +144,7 @@ def test_what_retrained_models_do_by_class_is_that_of_their_predictions(num_clas
     train, held_out = (classes.samples(n, i, num_classes) for i, n in enumerate((17, 40)))
     lrn = classes.perceptron(num_classes)
     splits = {"verification": held_out}
-    again = retraining.retraining(lrn, train, splits, KEY, cycles=range(2))
+    again = retraining.retraining(lrn, train, splits, course(centre=train.centre), cycles=range(2))
     first = lrn.init(jax.random.key(1), train.image[:1])
     which = masks.leave_one_out(17)[:3]
     found, outcomes = ask(again, first, which, replicas="map", chunk=3)
@@ -184,19 +202,19 @@ def test_leave_one_out_is_retraining_with_that_weight_zero(again, start, without
             inside = np.minimum(ids, NUM_SAMPLES - 1)
             at_cycle = jax.random.fold_in(again.data.key, CYCLES[cycle])
             keys = jax.vmap(jax.random.fold_in, (None, 0))(at_cycle, TRAIN.identity[inside])
-            batch = types.Batch(TRAIN.image[inside], TRAIN.label[inside], keys)
+            batch = types.Batch(TRAIN.image[inside], TRAIN.label[inside], keys, inside % 2)
             model, _ = learn(model, batch, weight[ids], ids < NUM_SAMPLES, CYCLES[cycle])
     same(row(without_each[0], without), model, 1e-6)
 
 
 def test_leaving_a_centre_out_is_travelling_past_it(again, start):
     found, _ = ask(again, start, masks.leave_one_centre_out(CENTRE), replicas="map")
-    fed = federation(TRAIN, HELD_OUT, again.data.key)
+    fed = federation(again.data.key)
 
     @jax.jit
     def past(model, stops):
         traveller = types.Travel(model, jnp.ones(NUM_SAMPLES, bool))
-        return travel.visits(fed, none.none(), traveller, stops)[0].model
+        return travel.in_turn(fed, none.none(), traveller, stops)[0].model
 
     for centre in range(3):
         model = start
@@ -210,6 +228,7 @@ def test_leaving_a_centre_out_is_travelling_past_it(again, start):
                 np.pad(stops.cycle, extra, mode="edge"),
                 np.pad(stops.centre, extra, mode="edge"),
                 np.pad(stops.ids, (extra, (0, 0)), constant_values=NUM_SAMPLES),
+                np.pad(stops.weight, (extra, (0, 0))),
             )
             model = past(model, stops)
         same(row(found, centre), model, 1e-6)
@@ -283,9 +302,9 @@ def test_questions_that_make_no_sense(again, start):
     with pytest.raises(ValueError, match="known: lanes, vmap, map"):
         ask(again, start, masks.everything(NUM_SAMPLES), replicas="pmap")
     with pytest.raises(ValueError, match="known: travelling"):
-        retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, topology="ring")
+        course("ring")
     with pytest.raises(ValueError, match="at least one cycle"):
-        retraining.retraining(LEARNER, TRAIN, SPLITS, KEY, cycles=range(0))
+        retraining.retraining(LEARNER, TRAIN, SPLITS, course(), cycles=range(0))
     with pytest.raises(ValueError, match=r"\[17\]: samples are numbered 0 to 16"):
         masks.leave_one_out(17, ids=[17])
     with pytest.raises(ValueError, match="fraction=50"):
@@ -293,14 +312,14 @@ def test_questions_that_make_no_sense(again, start):
 
 
 def test_the_exact_scorer_predicts_what_the_last_stop_does(start):
-    again = retraining.retraining(LEARNER, TRAIN, SPLITS, KEY)
+    again = retraining.retraining(LEARNER, TRAIN, SPLITS, course())
     everything = masks.everything(NUM_SAMPLES)
     which = np.concatenate([everything, masks.leave_one_out(NUM_SAMPLES)])
     _, outcomes = ask(again, start, which, replicas="map", chunk=6)
     loss = outcomes["verification"].loss[:, -1]
     exact = values.leave_one_out(loss[0], loss[1:])
-    scorer = scorers.get("with_without")()
-    harm = np.asarray(prediction.predicted(scorer, LEARNER, again, start))
+    asked = measures.measure("with_without")
+    harm = np.asarray(prediction.predicted(asked, LEARNER, again, start))
     assert harm.shape == (1, NUM_SAMPLES) and np.isfinite(harm).all()
     last = [ids[ids < NUM_SAMPLES] for ids in again.visits[0]][-1]
     np.testing.assert_allclose(harm[0, last], exact[last], atol=1e-6)
@@ -356,7 +375,7 @@ import numpy as np, jax
 from harmjax.counterfactual import bulk, masks, retraining
 from tests import test_counterfactual as t
 assert len(jax.devices()) == 4
-again = retraining.retraining(t.LEARNER, t.TRAIN, t.SPLITS, t.KEY, cycles=t.CYCLES)
+again = retraining.retraining(t.LEARNER, t.TRAIN, t.SPLITS, t.course(), cycles=t.CYCLES)
 start = t.LEARNER.init(jax.random.key(1), t.TRAIN.image[:1])
 which = masks.leave_one_out(t.NUM_SAMPLES)
 for replicas in ('map', 'lanes'):
@@ -381,8 +400,8 @@ def test_four_devices_give_the_same(without_each, tmp_path):
 @pytest.fixture(scope="module")
 def a_round(start):
     """A federated round: the federation, its stops, every centre's update."""
-    fed = federation(TRAIN, HELD_OUT, KEY)
-    stops = jax.jit(itinerary.itinerary(CENTRE))(KEY, jnp.ones(NUM_SAMPLES, bool), 3)
+    fed = federation(KEY)
+    stops = jax.jit(itinerary.itinerary(CENTRE))(KEY, EVERYONE, 3)
     grouped = rounds.by_centre(stops, 3, NUM_SAMPLES)
     return fed, stops, jax.jit(lambda m: rounds.updates(fed, m, grouped))(start)
 
@@ -416,9 +435,9 @@ def test_a_round_without_a_centre_needs_no_retraining(a_round, start):
 
     @jax.jit
     def weighted(kept):
-        light = retraining.weighted(fed, jnp.append(kept.astype(jnp.float32), 0))
+        light = stops._replace(weight=jnp.append(kept.astype(jnp.float32), 0)[stops.ids])
         traveller = types.Travel(start, jnp.ones(NUM_SAMPLES, bool))
-        return averaging.visits(light, none.none(), traveller, stops)[0].model
+        return averaging.visits(fed, none.none(), traveller, light)[0].model
 
     for centre in range(3):
         kept = jnp.asarray(centre != CENTRE)

@@ -78,7 +78,7 @@ def test_models_have_lanes(name):
     learner = learners.learner(classifier, schedule, optimiser=optax.identity())
     start = learner.init(jax.random.key(0), image[:1])
     keys = jax.random.split(jax.random.key(1), 3)
-    batch = types.Batch(jnp.asarray(image), jnp.array([0, 1, 1]), keys)
+    batch = types.Batch(jnp.asarray(image), jnp.array([0, 1, 1]), keys, jnp.zeros(3, jnp.int32))
 
     def step(weight):
         return learner.learn(start, batch, weight, jnp.ones(3, bool), 0)

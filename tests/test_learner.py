@@ -17,7 +17,8 @@ def linear(learning_rate=0.5, optimiser=None):
 
 def batch(x, y):
     keys = jax.vmap(jax.random.key)(jnp.arange(len(y), dtype=jnp.uint32))
-    return types.Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32), keys)
+    fold = jnp.arange(len(y)) % 2
+    return types.Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32), keys, fold)
 
 
 def leaves_equal(a, b):
@@ -73,7 +74,8 @@ def test_loss_that_is_not_finite_stays_with_its_sample():
 def test_all_weights_zero_returns_the_model_untouched(norm):
     lrn = learner.learner(models.get("cnn2d")(norm=norm), learner.published_schedule(1e-2))
     image = jax.random.normal(jax.random.key(3), (3, 8, 8, 1))
-    some = types.Batch(image, jnp.array([0, 1, 1]), jax.random.split(jax.random.key(1), 3))
+    keys, fold = jax.random.split(jax.random.key(1), 3), jnp.zeros(3, jnp.int32)
+    some = types.Batch(image, jnp.array([0, 1, 1]), keys, fold)
     model = lrn.init(jax.random.key(0), image[:1])
     model, _ = lrn.learn(model, some, jnp.ones(3), jnp.ones(3, bool), 0)
     for weight, offered in ((0.0, True), (1.0, False)):

@@ -9,8 +9,19 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import itinerary, learner, models, policies, scorers, task, training, travel, types
-from harmjax.federations import memory
+from harmjax import (
+    itinerary,
+    learner,
+    models,
+    offers,
+    policies,
+    scorers,
+    task,
+    training,
+    travel,
+    types,
+)
+from harmjax.federations import layout, memory
 from harmjax.policies import evidence, screen
 from tests import classes
 
@@ -53,16 +64,26 @@ def perceptron(num_classes):
     return learner.learner(classifier, lambda cycle: 0.02, task=task.classification(num_classes))
 
 
-def run(train, held_out, cycles=4, num_classes=2, **settings):
+def federation(lrn, data, centre):
+    """In memory, of traced samples; who holds those held out is concrete."""
+    train, held_out = data
+    return memory.memory(lrn, train, held_out._replace(centre=centre), KEY)
+
+
+def drawn(train):
+    return functools.partial(itinerary.itinerary(train.centre), KEY)
+
+
+def run(train, held_out, cycles=4, num_classes=2, name="screen", **settings):
     """The traveller after some cycles, and the records of all of them."""
     lrn = perceptron(num_classes)
-    policy = policies.get("screen")(**settings)
-    draw = itinerary.itinerary(train.centre)
+    policy = policies.get(name)(**settings)
+    draw = drawn(train)
 
     @jax.jit
     def one(data, traveller, cycle):
-        fed = memory.memory(lrn, *data, KEY)
-        return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
+        fed = federation(lrn, data, held_out.centre)
+        return travel.cycle(travel.steps(fed, policy, draw), traveller, cycle)
 
     model = lrn.init(jax.random.key(0), train.image[:1])
     traveller = types.Travel(model, policy.init(len(train.label), alike(held_out, num_classes)))
@@ -80,13 +101,14 @@ def test_planted_samples_are_set_aside_at_once_and_eliminated_at_the_examination
     verdicts = policy.verdicts(traveller.state, 4)
     assert set(bad) <= set(np.flatnonzero(verdicts.eliminated))
     assert verdicts.eliminated.mean() < 0.08
-    assert not policy.mask(traveller.state, 4)[jnp.array(bad)].any()
-    first = records[0][1]
+    offer = policy.offer(traveller.state, 4)
+    assert not offer.met[jnp.array(bad)].any() and not offer.weight[jnp.array(bad)].any()
+    first = records[0].trail
     suspected = first.ids[first.kind == types.SUSPICION].ravel()
     learned = first.ids[first.kind == types.UNVERIFIED].ravel()
     assert set(bad) <= set(suspected) and not set(bad) & set(learned)
     assert (first.p_value[first.kind == types.SUSPICION] <= 0.01).all()
-    examined = records[1][2]
+    examined = records[1].closing
     gone = examined.ids[(examined.kind == types.EXAMINATION) & ~examined.accepted, 0]
     assert set(bad) <= set(gone)
     assert (verdicts.cycle[jnp.array(bad)] == 1).all()
@@ -117,7 +139,7 @@ def test_of_three_classes_the_wrong_labels_and_the_damaged_scans_are_found():
     assert not verdicts.alarms.any()
     others = np.delete(np.asarray(verdicts.harm), [*flipped, *bad])
     assert (np.asarray(verdicts.harm)[flipped] > np.quantile(others, 0.9)).all()
-    for _, trail, closing in records:
+    for _, trail, closing, _ in records:
         assert trail.confusion.shape[-2:] == closing.confusion.shape[-2:] == (3, 3)
         judged = np.isin(closing.kind, types.JUDGED)
         assert (closing.confusion[judged].sum((1, 2)) == len(held_out.label)).all()
@@ -136,16 +158,17 @@ def test_each_of_three_classes_is_measured_with_its_own_scale():
         """p-values of the training samples, and middles and spreads, both of the margin."""
 
         def changed(found):
-            of_class = (found["label"] == 2)[:, None, None]
+            of_class = (found["label"] == 2)[..., None]
             return found | {"harm": jnp.where(of_class, unit * found["harm"] + zero, found["harm"])}
 
         other = fed._replace(survey=lambda *args: changed(fed.survey(*args)))
         yard = evidence.yardstick(asked, other, model, 0, nothing, nothing.astype(int))[0]
         ids = jnp.arange(len(train.label))
-        stop = types.Stop(jnp.int32(0), jnp.int32(0), ids)
-        found = changed(fed.at(asked.measure, model, stop, yard.reference))
+        leg = offers.leg(types.Stop(jnp.int32(0), jnp.int32(0), ids, jnp.ones(len(ids))))
+        found = changed(fed.at(asked.measure, model, leg, yard.reference))
+        found = jax.tree.map(lambda x: x[0], found)
         label = found["label"].astype(int)
-        units = evidence.in_units(yard, found["harm"], ids, label)
+        units = evidence.in_units(yard, found["harm"], label)
         return evidence.p_values(asked, yard, units, label), yard.middle, yard.spread
 
     p_value, middle, spread = told(1.0, 0.0)
@@ -159,9 +182,9 @@ def test_each_of_three_classes_is_measured_with_its_own_scale():
 
 def test_a_harmful_centre_goes_as_a_whole_and_a_trusted_sample_stays():
     bad = np.flatnonzero(samples(0).centre == 2)
-    keep = np.zeros(CENTRES * EACH, bool)
-    keep[bad[0]] = True
-    policy, traveller, _ = run(planted(samples(0), bad), samples(1), cycles=2, keep=keep)
+    word = np.full(CENTRES * EACH, offers.OPEN)
+    word[bad[0]] = offers.KEEP
+    policy, traveller, _ = run(planted(samples(0), bad), samples(1), cycles=2, word=word)
     eliminated = np.asarray(policy.verdicts(traveller.state, 2).eliminated)
     assert eliminated[bad[1:]].all() and not eliminated[bad[0]]
     assert eliminated.sum() <= len(bad) + 3
@@ -197,12 +220,12 @@ def trained_on():
     families = ("margin", "appearance", "alignment")
     policy = policies.get("screen")(families=families)
     alone = policies.get("screen")(families=families, centres=False)
-    draw = itinerary.itinerary(train.centre)
+    draw = drawn(train)
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def one(policy, changed, data, traveller, cycle):
-        fed = changed(memory.memory(LEARNER, *data, KEY), cycle)
-        return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
+        fed = changed(federation(LEARNER, data, held_out.centre), cycle)
+        return travel.cycle(travel.steps(fed, policy, draw), traveller, cycle)
 
     start = LEARNER.init(jax.random.key(0), train.image[:1])
     traveller = types.Travel(start, policies.get("none")().init(len(train.label), None))
@@ -272,15 +295,15 @@ def test_a_brake_that_was_on_stays_on(trained_on):
 
 def without_even_ones(fed, cycle):
     del cycle
-    return lost(fed, lambda stop: stop.ids % 2 == 0)
+    return lost(fed, lambda leg: leg.ids % 2 == 0)
 
 
 def lost(fed, where):
     """The federation whose evidence about some samples at stops is not a number."""
 
-    def at(measure, model, stop, reference):
-        found = fed.at(measure, model, stop, reference)
-        return found | {"harm": jnp.where(where(stop)[:, None, None], jnp.nan, found["harm"])}
+    def at(measure, model, leg, reference):
+        found = fed.at(measure, model, leg, reference)
+        return found | {"harm": jnp.where(where(leg)[..., None], jnp.nan, found["harm"])}
 
     return fed._replace(at=at)
 
@@ -306,9 +329,9 @@ def spoiled_at_first(fed, cycle):
     def survey(measure, model, reference):
         found = fed.survey(measure, model, reference)
         gone = (cycle == 0) & (jnp.arange(480) == 7)
-        return found | {"harm": jnp.where(gone[:, None, None], jnp.nan, found["harm"])}
+        return found | {"harm": jnp.where(gone[:, None], jnp.nan, found["harm"])}
 
-    spoiled = lost(fed, lambda stop: (stop.cycle == 0) & (stop.ids == 3))
+    spoiled = lost(fed, lambda leg: (leg.cycle[:, None] == 0) & (leg.ids == 3))
     return spoiled._replace(survey=survey)
 
 
@@ -337,7 +360,7 @@ def test_one_of_three_classes_without_a_family_blinds_it(lost):
 
     def survey(measure, model, reference):
         found = fed.survey(measure, model, reference)
-        gone = (found["label"] == (-1 if lost is None else lost))[:, None, None]
+        gone = (found["label"] == (-1 if lost is None else lost))[:, None]
         return found | {"harm": jnp.where(gone & (jnp.arange(2) == 1), jnp.nan, found["harm"])}
 
     asked = evidence.families(("margin", "appearance"))
@@ -361,7 +384,7 @@ def test_scans_that_lack_a_family_do_not_calibrate_the_fused_evidence(trained_on
 
     def survey(measure, model, reference):
         found = fed.survey(measure, model, reference)
-        gone = ~known[:, None, None] & (jnp.arange(2) == 1)
+        gone = ~known[:, None] & (jnp.arange(2) == 1)
         return found | {"harm": jnp.where(gone, jnp.inf, found["harm"])}
 
     asked = evidence.families(("margin", "appearance"))
@@ -381,7 +404,7 @@ def test_what_convicted_a_sample_is_logged(trained_on):
     image = train.image.copy()
     image[train.centre == 2, 1:] *= 2.2
     policy, state, records = run(train._replace(image=image), mixed(1), model)
-    closing, set_aside = records[1][2], records[0][1]
+    closing, set_aside = records[1].closing, records[0].trail
     gone = np.isin(closing.kind, (types.EXAMINATION, types.CENTRE)) & ~closing.accepted
     assert closing.ids[gone, 0].tolist() == np.flatnonzero(state.eliminated).tolist()
     due = np.isin(closing.ids[:, 0], set_aside.ids[set_aside.kind == types.SUSPICION])
@@ -405,7 +428,7 @@ def test_examinations_spend_alpha_half_of_the_rest_at_a_time():
     settings = {"alpha": 0.2, "false_share": 1.0, "centres": False}
     records = run(train, samples(1), cycles=6, **settings)[2]
     for number, cycle in enumerate((1, 3, 5), 1):
-        closing = records[cycle][2]
+        closing = records[cycle].closing
         examined = closing.kind == types.EXAMINATION
         p_value, gone = closing.p_value[examined], ~closing.accepted[examined]
         level = 0.2 * (1 - 0.5**number)
@@ -424,15 +447,6 @@ def test_what_is_eliminated_already_counts_towards_the_false_share():
     assert (verdicts.cycle[jnp.array([47, 90])] > 1).all()
 
 
-def test_soft_weights_follow_the_p_values():
-    policy, traveller, _ = run(samples(0), samples(1), cycles=2, soft=0.5)
-    state = traveller.state
-    kept = ~np.asarray(state.eliminated) & (np.asarray(state.suspected) < 0)
-    expected = np.where(kept, np.minimum(1, np.asarray(state.p_value) / 0.5), 0)
-    np.testing.assert_allclose(policy.mask(state, 2), expected, rtol=1e-6)
-    assert ((expected > 0) & (expected < 1)).any()
-
-
 def test_the_state_between_cycles_keeps_its_shape():
     policy, traveller, _ = run(samples(0), samples(1), cycles=1)
     fresh = policy.init(CENTRES * EACH, alike(samples(1)))
@@ -440,11 +454,10 @@ def test_the_state_between_cycles_keeps_its_shape():
     assert before == after
 
 
-def test_a_trusted_sample_keeps_its_weight_under_soft_weights():
-    """Training is the same whatever a trusted sample looks like to the evidence."""
-    keep = np.ones(CENTRES * EACH, bool)
-    trusted = run(samples(0), samples(1), cycles=2, soft=0.9, keep=keep)[1].model
-    plain = run(samples(0), samples(1), cycles=2, keep=keep)[1].model
+def test_whom_a_person_keeps_is_trained_on_whatever_it_looks_like():
+    train, everyone = planted(samples(0), [3, 44, 101]), np.full(CENTRES * EACH, offers.KEEP)
+    trusted = run(train, samples(1), cycles=2, word=everyone)[1].model
+    plain = run(train, samples(1), cycles=2, name="none")[1].model
     for x, y in zip(jax.tree.leaves(trusted), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
@@ -467,14 +480,14 @@ def test_a_family_with_more_of_the_level_finds_its_harm_at_smaller_p_values():
     assert p_value((1, 99)) < p_value((1, 1)) < p_value((99, 1))
 
 
-def test_halves_are_every_other_scan_of_a_centre_in_any_order():
+def test_folds_are_every_other_scan_of_a_centre_in_any_order():
     centre = np.random.default_rng(0).integers(0, 4, 30)
     expected = [int((centre[:i] == c).sum()) % 2 for i, c in enumerate(centre)]
-    assert evidence.halves(jnp.asarray(centre)).tolist() == expected
+    assert layout.folds(centre).tolist() == expected
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_a_verification_scan_is_measured_against_the_other_half(num_classes):
+def test_a_verification_scan_is_measured_against_the_other_fold(num_classes):
     train, held_out = samples(0, EACH, num_classes), samples(1, EACH, num_classes)
     lrn = perceptron(num_classes)
     fed = memory.memory(lrn, train, held_out, KEY)
@@ -484,14 +497,15 @@ def test_a_verification_scan_is_measured_against_the_other_half(num_classes):
     before = nothing, nothing.astype(jnp.int32)
     yard, total, visits = evidence.yardstick(asked, fed, model, 0, *before)
     assert (visits == 1).all() and not yard.blind
-    half, scorer = np.arange(len(held_out.label)) % 2, scorers.get("appearance")()
-    harm = np.zeros(len(half))
+    fold, scorer = np.arange(len(held_out.label)) % 2, scorers.get("appearance")()
+    harm = np.zeros(len(fold))
     for own in range(2):
-        others = jax.tree.map(lambda leaf: leaf[half != own], held_out)  # noqa: B023
+        others = jax.tree.map(lambda leaf: leaf[fold != own], held_out)  # noqa: B023
         reference = scorer.reference(memory.memory(lrn, train, others, KEY), model, 0)
-        batch = types.Batch(held_out.image, held_out.label, jax.random.split(KEY, len(half)))
+        keys = jax.random.split(KEY, len(fold))
+        batch = types.Batch(held_out.image, held_out.label, keys, fold)
         found = scorer.judge(scorer.measure(lrn, model, batch, reference), reference)
-        harm[half == own] = np.asarray(found)[half == own]
+        harm[fold == own] = np.asarray(found)[fold == own]
     for label in range(num_classes):
         own = held_out.label == label
         middle = np.median(harm[own])
@@ -511,6 +525,8 @@ def test_a_verification_scan_is_measured_against_the_other_half(num_classes):
         ({"families": ("margn",)}, "Did you mean 'margin'"),
         ({"shares": (1,)}, "shares=.1,. must be"),
         ({"shares": (1, 0)}, "shares=.1, 0. must be"),
+        ({"settings": {"loss": {}}}, "settings has .'loss'., which are not among"),
+        ({"settings": {"margin": {"steps": 3}}}, "scorer margin: .*steps"),
     ],
 )
 def test_settings_that_cannot_work(settings, words):

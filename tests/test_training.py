@@ -17,6 +17,7 @@ from harmjax import (
     forward,
     hyper,
     metrics,
+    offers,
     phases,
     policies,
     prediction,
@@ -192,8 +193,8 @@ def test_an_update_that_is_not_finite_is_blamed_on_the_centre_it_came_from(
     one = int(np.flatnonzero(study.train.centre == 1)[0])
     image = np.array(study.train.image)
     image[one] = 1e25
-    trusted = np.arange(len(image)) == one
-    study = study._replace(train=study.train._replace(image=image), keep=trusted)
+    trusted = np.where(np.arange(len(image)) == one, offers.KEEP, offers.OPEN)
+    study = study._replace(train=study.train._replace(image=image), word=trusted)
     with pytest.raises(FloatingPointError, match=r"updated model is .* in cycle 0 at centre C1, "):
         training.train(patients, tmp_path / "run", study=study, progress=False)
     assert not (tmp_path / "run" / "harm.csv").exists()
@@ -320,7 +321,7 @@ def test_a_whole_run_of_three_classes_says_what_it_decided_and_resumes(
 
 def test_a_class_of_which_nothing_is_left_is_said(tmp_path):
     config, study = three_classes("none"), classes.study(3)
-    study = study._replace(drop=study.train.label == 2)
+    study = study._replace(word=np.where(study.train.label == 2, offers.DROP, offers.OPEN))
     outcome = training.train(config, tmp_path / "run", study=study, progress=False)
     assert "of one class no training sample is left" in training.summary(study, outcome)
     everyone = outcome._replace(mask=np.ones(60))

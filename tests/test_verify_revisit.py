@@ -1,5 +1,6 @@
 """The published procedure: every decision of a run, and every quirk."""
 
+import functools
 import json
 
 import jax
@@ -8,7 +9,18 @@ import numpy as np
 import pytest
 
 from configs import published
-from harmjax import itinerary, learner, logbook, models, tables, task, training, travel, types
+from harmjax import (
+    itinerary,
+    learner,
+    logbook,
+    models,
+    offers,
+    tables,
+    task,
+    training,
+    travel,
+    types,
+)
 from harmjax.federations import memory, stepwise
 from harmjax.policies import verify_revisit
 from tests import conftest, replay
@@ -121,9 +133,9 @@ def at_random(held_out):
     centre = np.repeat(np.arange(len(SIZES)), SIZES)
     num_classes = len(held_out)
 
-    def learn(model, stop, weight):
-        tried = jnp.sum(jnp.where(stop.ids < len(centre), (stop.ids + 1) ** 3, 0))
-        return jax.random.fold_in(jax.random.fold_in(model, stop.cycle), tried), jnp.float32(0)
+    def learn(model, leg):
+        tried = jnp.sum(jnp.where(leg.ids < len(centre), (leg.ids + 1) ** 3, 0))
+        return jax.random.fold_in(jax.random.fold_in(model, leg.cycle[0]), tried), jnp.zeros(1)
 
     def total(statistic, model):
         wrong = jax.random.randint(model, (num_classes,), 29, 35)
@@ -163,7 +175,7 @@ def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(
     names = [f"p{i}" for i in range(len(fed.centre))]
     centres = [f"C{c}" for c in range(len(SIZES))]
     policy = verify_revisit.verify_revisit(swap_denominators=swapped, float_bound=floats)
-    draw = itinerary.itinerary(fed.centre)
+    draw = functools.partial(itinerary.itinerary(fed.centre), jax.random.key(1))
     model = jax.random.key(3)
     baseline = fed.total("confusion", model)
     traveller = types.Travel(model, policy.init(len(names), baseline))
@@ -171,11 +183,11 @@ def test_decisions_on_the_bound_follow_the_arithmetic_that_was_asked_for(
 
     @jax.jit
     def one(traveller, cycle):
-        return travel.cycle(fed, policy, draw, traveller, jax.random.key(1), cycle)
+        return travel.cycle(travel.steps(fed, policy, draw), traveller, cycle)
 
     for cycle in range(12):
         traveller, record = one(traveller, cycle)
-        rows += logbook.decision_rows(cycle, *record, names, centres, fed.centre)
+        rows += logbook.decision_rows(cycle, *record[:3], names, centres, fed.centre)
     header = logbook.decision_columns(("HC", "MCI", "AD")[: len(held_out)])
     tables.write(tmp_path / "decisions.csv", header, rows)
     eliminated, pending, harm, events = replay.replay(
@@ -197,8 +209,8 @@ def scripted(held_out, after):
     """A federation in which the update on a stop leads to a confusion known beforehand."""
     script = jnp.array(after, jnp.int32)
 
-    def learn(model, stop, weight):
-        return jnp.min(stop.ids) + 1, jnp.float32(0)
+    def learn(model, leg):
+        return jnp.min(leg.ids) + 1, jnp.zeros(1)
 
     def total(statistic, model):
         return script[model]
@@ -208,6 +220,13 @@ def scripted(held_out, after):
     return types.Federation(
         len(held_out), nowhere, None, learn, None, total, None, jax.lax.scan, jax.lax.cond
     )
+
+
+def one_stop(cycle, ids, num_samples):
+    """The leg of one stop at centre 0."""
+    ids = jnp.array(ids, jnp.int32)
+    weight = (ids < num_samples).astype(jnp.float32)
+    return offers.leg(types.Stop(jnp.int32(cycle), jnp.int32(0), ids, weight))
 
 
 START = [[40, 6, 4], [10, 80, 10], [2, 1, 19]]  # errors 10 of 50, 20 of 100, 3 of 22
@@ -234,9 +253,10 @@ def test_of_three_classes_any_one_decides_by_its_own_denominator(what):
         [0, 2, 4, 6, 8, 10],
         [0, 0, 0, 1, 1, 2],
     ]
-    stop = types.Stop(jnp.int32(7), jnp.int32(0), jnp.array([0, 1, 2, 2, 2], jnp.int32))
+    leg = one_stop(7, [0, 1, 2, 2, 2], 2)
     before = types.Travel(jnp.int32(0), state)
-    after, trail = jax.jit(lambda travel: policy.visit(fed, travel, stop))(before)
+    after, trail = jax.jit(lambda travel: policy.visit(fed, travel, leg))(before)
+    trail = jax.tree.map(lambda x: x[0], trail)
     assert bool(trail.accepted[0]) is not harmful
     assert trail.confusion[0].tolist() == confusion and trail.reference[0].tolist() == START
     # A harmful batch is tried one by one: the first sample does the same, the second nothing.
@@ -334,19 +354,19 @@ def test_a_batch_of_one_is_tried_once_and_its_row_copied():
     model = model._replace(params=jax.tree.map(jnp.zeros_like, model.params))
     policy = verify_revisit.verify_revisit(threshold=0.0)
     before = types.Travel(model, policy.init(40, fed.total("confusion", model)))
-    nobody, cycle, centre = 40, jnp.int32(6), jnp.int32(0)
     patient = int(np.flatnonzero(label)[0])
-    ids = jnp.array([nobody, patient, nobody, nobody, nobody], jnp.int32)
-    after, trail = policy.visit(watched, before, types.Stop(cycle, centre, ids))
+    ids = [40, patient, 40, 40, 40]
+    after, trail = policy.visit(watched, before, one_stop(6, ids, 40))
+    trail = jax.tree.map(lambda x: x[0], trail)
     assert asked == ["learn", "total"]
     assert trail.kind.tolist() == [types.BATCH, types.COPIED, 0, 0, 0, 0, 0]
-    again, loss = fed.learn(model, types.Stop(cycle, centre, ids[1:2]), jnp.ones(1))
+    again, (loss,) = fed.learn(model, one_stop(6, ids[1:2], 40))
     for row in range(2):
         one = jax.tree.map(lambda x: x[row], trail)  # noqa: B023
         assert one.confusion.tolist() == fed.total("confusion", again).tolist()
         assert int(one.confusion[0, 1]) > int(one.reference[0, 1]) and not one.accepted
         assert float(one.loss) == pytest.approx(float(loss), rel=1e-6)
-        assert one.ids.tolist() == ids.tolist() and one.allowed == 0
+        assert one.ids.tolist() == ids and one.allowed == 0
     assert np.flatnonzero(after.state.suspected == 6).tolist() == [patient]
     assert int(after.state.lone) == 1 and after.state.verdict[patient] == 6
     more = int(trail.confusion[0, 0, 1]) - int(trail.reference[0, 0, 1])
@@ -369,9 +389,9 @@ def test_a_rejected_update_restores_everything_bit_for_bit():
     lrn = learner.learner(models.get("cnn2d")(norm="batch"), lambda cycle: 0.01)
     model = lrn.init(jax.random.key(0), image[:1])
     good = memory.memory(lrn, samples, samples, jax.random.key(1))
+    learn = jax.jit(good.learn)
     for start in range(0, 30, 5):
-        stop = types.Stop(jnp.int32(0), jnp.int32(0), jnp.arange(start, start + 5))
-        model, _ = jax.jit(good.learn)(model, stop, jnp.ones(5))
+        model, _ = learn(model, one_stop(0, range(start, start + 5), 30))
     bad = memory.memory(
         learner.learner(models.get("cnn2d")(norm="batch"), lambda cycle: 3.0),
         wrong,
@@ -381,8 +401,9 @@ def test_a_rejected_update_restores_everything_bit_for_bit():
     policy = verify_revisit.verify_revisit()
     state = policy.init(30, jax.device_get(bad.total("confusion", model)))
     before = types.Travel(model, state)
-    stop = types.Stop(jnp.int32(1), jnp.int32(0), jnp.array([3, 4, 30, 30, 30], jnp.int32))
-    after, trail = jax.jit(lambda travel: policy.visit(bad, travel, stop))(before)
+    leg = one_stop(1, [3, 4, 30, 30, 30], 30)
+    after, trail = jax.jit(lambda travel: policy.visit(bad, travel, leg))(before)
+    trail = jax.tree.map(lambda x: x[0], trail)
     assert trail.kind.tolist() == [types.BATCH, 0, types.SINGLE, types.SINGLE, 0, 0, 0]
     assert not trail.accepted[:4].any()
     for x, y in zip(jax.tree.leaves(after.model), jax.tree.leaves(model), strict=True):
