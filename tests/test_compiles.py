@@ -5,7 +5,7 @@ import re
 import jax
 import pytest
 
-from harmjax import phases, training
+from harmjax import training, travel
 
 RUNS = [("verify_revisit", "memory"), ("none", "stream"), ("screen", "memory")]
 
@@ -20,18 +20,18 @@ def test_no_cycle_but_a_phases_first_compiles(
     if policy == "screen":
         patients.policy.screen.families = ("margin", "distance")
         patients.train.minimum_group = 2
-    real, programs, compiled = phases._cycle, [], []
+    real, programs, compiled = travel.cycle, [], []
 
-    def counted(run, program, traveller, cycle, bar):
+    def counted(steps, traveller, cycle):
         caplog.clear()
-        result = real(run, program, traveller, cycle, bar)
-        if not programs or program is not programs[-1]:
-            programs.append(program)
+        result = real(steps, traveller, cycle)
+        if not programs or steps is not programs[-1]:
+            programs.append(steps)
             compiled.append([])
         compiled[-1].append(re.findall(r"Finished XLA compilation of (\S+)", caplog.text))
         return result
 
-    monkeypatch.setattr(phases, "_cycle", counted)
+    monkeypatch.setattr(travel, "cycle", counted)
     with jax.log_compiles():
         training.train(patients, tmp_path / "run", progress=False)
     assert len(compiled) >= 2 and any(cycles[0] for cycles in compiled)

@@ -6,12 +6,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import itinerary
+from harmjax import itinerary, types
 
 
-def drawn(centre, keep, *, batch_size=5, drop_remainders=False, seed=0, cycle=0):
+def drawn(centre, keep, weight=None, *, batch_size=5, drop_remainders=False, seed=0, cycle=0):
     draw = itinerary.itinerary(centre, batch_size=batch_size, drop_remainders=drop_remainders)
-    return jax.device_get(draw(jax.random.key(seed), jnp.asarray(keep), cycle))
+    weight = np.asarray(keep if weight is None else weight, np.float32)
+    offer = types.Offer(jnp.asarray(keep), jnp.asarray(weight))
+    return jax.device_get(draw(jax.random.key(seed), offer, cycle))
 
 
 cohorts = st.lists(st.integers(1, 11), min_size=1, max_size=6).flatmap(
@@ -36,6 +38,21 @@ def test_every_kept_sample_is_visited_once_at_its_own_centre(cohort):
         assert (centre[ids[ids < len(centre)]] == where).all()
     changes = np.flatnonzero(np.diff(stops.centre)) + 1
     assert len(changes) + 1 == len(np.unique(centre))
+
+
+@settings(max_examples=25, deadline=None)
+@given(cohorts, st.data())
+def test_a_slot_has_the_weight_of_its_sample_and_an_empty_one_none(cohort, data):
+    """Of whoever is met: a weight of 0 is met only to be looked at."""
+    centre, keep, batch_size, cycle = cohort
+    size = len(centre)
+    weight = data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=size, max_size=size))
+    stops = drawn(centre, keep, weight, batch_size=batch_size, cycle=cycle)
+    whoever = drawn(centre, keep, batch_size=batch_size, cycle=cycle)
+    assert (stops.ids == whoever.ids).all() and stops.weight.dtype == np.float32
+    expected = [[weight[i] if i < size else 0.0 for i in row] for row in stops.ids]
+    assert stops.weight.tolist() == expected
+    assert (stops.cycle == cycle).all()
 
 
 @settings(max_examples=25, deadline=None)
