@@ -20,23 +20,26 @@ def assess(logits, labels, members, *, minimum: int) -> dict | None:
 
     Returns:
         `number` [K] int64 of each class, `confusion` [K, K] int64, `loss` the summed cross-entropy
-        in nats, and `histogram` [K, K, BINS] int64: of the scans of each class (second axis) the
-        probability of each class (first axis).
+        in nats, NaN if a logit is not finite, and `histogram` [K, K, BINS] int64: of the scans of
+        each class (second axis) whose logits are finite, the probability of each class (first
+        axis).
     """
     logits, labels = np.asarray(logits, float)[members], np.asarray(labels)[members].astype(int)
     if len(labels) < max(minimum, 1):
         return None
     num_classes = logits.shape[1]
-    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    known = ~np.isnan(log_p).any(axis=1)
-    place = np.clip(np.exp(log_p[known]) * BINS, 0, BINS - 1).astype(int)
+    known = np.isfinite(logits).all(axis=1)
+    of_known, own = logits[known], labels[known]
+    log_p = of_known - np.logaddexp.reduce(of_known, axis=1, keepdims=True)
+    place = np.clip(np.exp(log_p) * BINS, 0, BINS - 1).astype(int)
     histogram = np.zeros((num_classes, num_classes, BINS), np.int64)
     for k in range(num_classes):
-        np.add.at(histogram, (k, labels[known], place[:, k]), 1)
+        np.add.at(histogram, (k, own, place[:, k]), 1)
+    loss = float(-log_p[np.arange(len(own)), own].sum())
     return {
         "number": np.bincount(labels, minlength=num_classes),
         "confusion": metrics.confusion(logits, labels, num_classes).astype(np.int64),
-        "loss": float(-log_p[np.arange(len(labels)), labels].sum()),
+        "loss": loss if known.all() else float("nan"),
         "histogram": histogram,
     }
 
