@@ -179,7 +179,7 @@ def test_costs_of_a_run_are_those_of_its_messages(patients, tmp_path):
     # has two, for the distance: 2 + 3 of 5 at all centres.
     assert (score["forward"], score["gradient"], score["jvp"]) == (43 + 40 + 40, 0, 0)
     moments = 4 * (2 + 2 * 32 + 32 * 32)  # of 32 features, by class
-    assert score["bytes"] == (43 + 40) * 4 * (2 * 2 + 2) + 2 * 8 * moments
+    assert score["bytes"] == (43 + 40) * 4 * (2 + 1) + 2 * 8 * moments  # harms, class
 
 
 @pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
@@ -296,7 +296,7 @@ def test_a_whole_run_of_three_classes_says_what_it_decided_and_resumes(
     number = np.bincount(study.verification.label).tolist()
     assert all(replay.totals(row) == number for row in decisions)
     harm = replay.read(tmp_path / "whole" / "harm.csv")
-    assert {row["label"] for row in harm} == {"0", "1", "2"}
+    assert {row["label"] for row in harm} == {"HC", "MCI", "AD"}
     if policy == "verify_revisit":
         killed_and_resumed(monkeypatch, config, study, tmp_path)
         eliminated, pending, _, events = replay.replay(
@@ -323,9 +323,9 @@ def test_a_class_of_which_nothing_is_left_is_said(tmp_path):
     config, study = three_classes("none"), classes.study(3)
     study = study._replace(word=np.where(study.train.label == 2, offers.DROP, offers.OPEN))
     outcome = training.train(config, tmp_path / "run", study=study, progress=False)
-    assert "of one class no training sample is left" in training.summary(study, outcome)
+    assert "of AD no training sample is left" in training.summary(study, outcome)
     everyone = outcome._replace(mask=np.ones(60))
-    assert "of one class no training sample" not in training.summary(study, everyone)
+    assert "no training sample is left" not in training.summary(study, everyone)
 
 
 def _with_config(workdir, config):
