@@ -14,7 +14,7 @@ def logits(learner: types.Learner, chunk: int = 64) -> Callable:
     forward = jax.jit(learner.logits)
 
     def evaluate(model, images):
-        size = min(chunk, len(images))
+        size = max(min(chunk, len(images)), 1)
         parts = []
         for start in range(0, len(images), size):
             ids = np.minimum(np.arange(start, start + size), len(images) - 1)
