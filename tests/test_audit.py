@@ -1,8 +1,10 @@
 """Quality control of arrays in one call."""
 
+import math
 import typing
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -118,7 +120,7 @@ WRONG = {
     "learning_rate": [0, -1, np.nan, np.inf, None, "x", True, HUGE],
     "seed": [-1, 2**32, 1.0, None, "1", True, np.nan],
     "workdir": [5, 3.5, b"x", "a\0b", [], __file__, f"{__file__}/x", "~no-such-person/x"],
-    "classifier": [5, "sfcn", len, nn.Dense, nn.Dense(2), Narrow()],
+    "classifier": [5, "sfcn", len, nn.Dense, nn.Dense(3), Narrow()],
 }
 
 
@@ -266,23 +268,42 @@ def test_verification_holds_every_class():
         audit_arguments.verification(np.arange(12) % 2 == 0, np.arange(12) % 2)
 
 
-@pytest.mark.parametrize("classes, fitting", [(2, {(), (1,), (2,)}), (3, {(3,)}), (4, {(4,)})])
-def test_a_classifier_gives_a_logit_for_every_class(classes, fitting):
+class Shaped(nn.Module):
+    rest: tuple
+
+    @nn.compact
+    def __call__(self, image):
+        return nn.Dense(math.prod(self.rest))(image).reshape(-1, *self.rest)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+@pytest.mark.parametrize("rest", [(), (1,), (2,), (3,), (4,), (2, 2), (1, 3)])
+def test_a_classifier_gives_a_logit_for_every_class(classes, rest):
     def init(key, image):
         return types.Variables({}, {})
 
-    for rest in ((), (1,), (2,), (3,), (4,), (2, 2), (1, 3)):
+    def apply(variables, image, weight, keys, train):
+        return jnp.zeros((len(image), *rest)), image, variables
 
-        def apply(variables, image, weight, keys, train, rest=rest):
-            return jnp.zeros((len(image), *rest)), image, variables
+    given = types.Classifier(init, apply)
+    if rest == (classes,):
+        assert audit_arguments.classifier(given, X[:1], classes) is given
+    else:
+        with pytest.raises(ValueError, match=f"for 2 images; give {classes} each"):
+            audit_arguments.classifier(given, X[:1], classes)
 
-        given = types.Classifier(init, apply)
-        if rest in fitting:
-            assert audit_arguments.classifier(given, X[:1], classes) is given
-        else:
-            message = f"2 images and {classes} classes; give .*2, {classes}"
-            with pytest.raises(ValueError, match=message):
-                audit_arguments.classifier(given, X[:1], classes)
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("rest", [(), (1,), (2,), (3,), (4,)])
+def test_a_module_of_ones_own_may_give_one_logit_of_two_classes(classes, rest):
+    fits = rest in ({(), (1,), (2,)} if classes == 2 else {(3,)})
+    if fits:
+        found = audit_arguments.classifier(Shaped(rest), X[:1], classes)
+        variables = found.init(jax.random.key(0), X[:1])
+        assert found.apply(variables, X[:7], None, None, False)[0].shape == (7, classes)
+    else:
+        with pytest.raises(ValueError, match=f"for 2 images; give {classes} each"):
+            audit_arguments.classifier(Shaped(rest), X[:1], classes)
 
 
 def test_the_study_of_arrays_knows_its_classes():

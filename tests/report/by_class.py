@@ -38,7 +38,6 @@ def study() -> preparation.Study:
         return types.Samples(image, label.astype(np.int32), centre.astype(np.int32), identity)
 
     train, verification, test = samples(36, wrong=True), samples(54), samples(27)
-    nobody = np.zeros(36, bool)
     return preparation.Study(
         train=train,
         verification=verification,
@@ -52,8 +51,7 @@ def study() -> preparation.Study:
         simulated=True,
         corrupted=train.centre == 2,
         kind=tuple("label_flip" if c == 2 else "" for c in train.centre),
-        keep=nobody,
-        drop=nobody,
+        word=np.zeros(36, np.int8),
         text="",
         classes=CLASSES,
     )

@@ -141,6 +141,13 @@ def test_a_page_with_other_classes_is_refused(run):
         page.write(workdir, study._replace(classes=("MCI", "HC", "AD")))
 
 
+def confusion_rows(logits, labels, classes):
+    everyone = [("all", np.ones(len(labels), bool))]
+    return logbook.confusion_rows(
+        metrics.by_group(logits, labels, everyone, classes)["all"], classes
+    )
+
+
 @hypothesis.given(strategies.data(), strategies.integers(2, 4), strategies.integers(0, 12))
 @hypothesis.settings(max_examples=60, deadline=None)
 def test_confusion_counts_one_scan_after_another(data, num_classes, number):
@@ -152,7 +159,7 @@ def test_confusion_counts_one_scan_after_another(data, num_classes, number):
         if not np.isnan(row).any():
             expected[label, list(row).index(max(row))] += 1
     np.testing.assert_array_equal(metrics.confusion(logits, labels, num_classes), expected)
-    rows = logbook.confusion_rows(logits, labels, [*"abcd"[:num_classes]])
+    rows = confusion_rows(logits, labels, [*"abcd"[:num_classes]])
     assert [row[1] for row in rows] == [(labels == k).sum() for k in range(num_classes)]
     assert [row[2:] for row in rows] == expected.tolist()
 
@@ -166,7 +173,7 @@ def test_two_classes_have_a_confusion_too_and_may_be_named(tmp_path):
         (s.classes, ("control 4 3 1 25.0% 5 to 70%", "North, disease, harm", "with disease")),
         (("HC", "AD"), ("HC 4 3 1 25.0% 5 to 70%", "North, AD, harm", "samples HC AD eliminated")),
     ):
-        rows = logbook.confusion_rows(logits, s.test.label, classes)
+        rows = confusion_rows(logits, s.test.label, classes)
         tables.write(tmp_path / "confusion.csv", logbook.confusion_columns(classes), rows)
         text = read(page.write(tmp_path, s._replace(classes=classes))).text
         assert all(word in text for word in words), words
@@ -179,7 +186,7 @@ def test_scans_without_a_diagnosis_are_counted_apart(tmp_path):
     s = written.study()
     written.write_run(tmp_path, s)
     logits = np.array([[np.nan, 0.0]] + [[0, 1.0]] * 9)
-    rows = logbook.confusion_rows(logits, s.test.label, s.classes)
+    rows = confusion_rows(logits, s.test.label, s.classes)
     tables.write(tmp_path / "confusion.csv", logbook.confusion_columns(s.classes), rows)
     text = Reader(confusion.section(results.read(tmp_path)).text).text
     assert "control patient no diagnosis misdiagnosed" in text

@@ -5,14 +5,13 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree
-from typing import NamedTuple
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
 
-from harmjax import logbook, preparation, tables
+from harmjax import logbook, tables
 from harmjax.report import head, markup, page, picture, results, samples, strips
 from tests.report import written
 from tests.report.written import CENTRES, HOSTILE, NAMES, Reader, read, study, write_run
@@ -142,11 +141,8 @@ def test_features_are_compared_with_what_the_centre_keeps(tmp_path):
 
 
 def test_features_are_shown_in_their_own_units_where_the_study_has_them(tmp_path):
-    fields = dict.fromkeys((*preparation.Study._fields, "features", "raw"))
-    wider = NamedTuple("wider", [(name, object) for name in fields])
     raw = np.full((12, 2), 240, np.float32)
-    s = study(np.zeros((12, 5), np.float32))
-    s = wider(**(s._asdict() | {"features": ("age", "chol"), "raw": raw}))
+    s = study(np.zeros((12, 5), np.float32))._replace(features=("age", "chol"), raw=raw)
     text = read(page.write(write_run(tmp_path, s, gone=(3,)), s)).text
     assert "age chol this sample 240 240" in text
 

@@ -26,7 +26,6 @@ def study(image=None, names=NAMES, corrupted=(), centres=CENTRES):
     train = types.Samples(image, LABEL, CENTRE, np.arange(12))
     held_out = types.Samples(image[:10], np.repeat([0, 1], [4, 6]), CENTRE[:10], np.arange(10))
     planted = np.isin(np.arange(12), corrupted)
-    nobody = np.zeros(12, bool)
     return preparation.Study(
         train=train,
         verification=held_out,
@@ -37,8 +36,7 @@ def study(image=None, names=NAMES, corrupted=(), centres=CENTRES):
         simulated=bool(len(corrupted)),
         corrupted=planted,
         kind=tuple("inversion" if p else "" for p in planted),
-        keep=nobody,
-        drop=nobody,
+        word=np.zeros(12, np.int8),
         text="",
     )
 
