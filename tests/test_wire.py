@@ -107,7 +107,7 @@ def test_arrays_of_jax_arrive_as_those_of_numpy():
         {3: "not a text"},
         {"inside": [{"a": ({1},)}]},
     ],
-    ids=str,
+    ids=lambda x: type(x).__name__,
 )
 def test_what_does_not_travel_is_refused_where_it_is_sent(x):
     with pytest.raises(ValueError, match="not travel"):
