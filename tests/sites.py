@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from harmjax import types
+from harmjax import preparation, training, types
 from harmjax.federations import layout, loopback, site
 from tests import classes
 
@@ -52,3 +52,30 @@ def messages(learner, train, held_out, key, **options):
     names = classes.NAMES[learner.task.num_classes]
     factory = loopback.loopback([one.handle for one in each], names)
     return factory(learner, train, held_out, key, **options)
+
+
+def without_rows(study):
+    """What a server knows of a study whose centres keep their scans and labels."""
+    return preparation.rowless(
+        study.centres,
+        study.train.centre,
+        study.verification.centre,
+        shape=study.train.image.shape[1:],
+        dtype=study.train.image.dtype,
+        classes=study.classes,
+        names=study.names,
+    )
+
+
+def of_study(config, study):
+    """A factory of the federation of sites that hold what is in the study."""
+    each = sites(
+        training.build_learner(config),
+        study.train,
+        {"verification": study.verification, "test": study.test},
+        training.course(config, study).key,
+        chunk=config.train.verification_batch,
+        minimum=config.train.minimum_group,
+        groups=study.groups,
+    )
+    return loopback.loopback([one.handle for one in each], study.classes)

@@ -5,9 +5,15 @@ import re
 import jax
 import pytest
 
-from harmjax import training, travel
+from harmjax import preparation, training, travel
+from tests import sites
 
-RUNS = [("verify_revisit", "memory"), ("none", "stream"), ("screen", "memory")]
+RUNS = [
+    ("verify_revisit", "memory"),
+    ("none", "stream"),
+    ("screen", "memory"),
+    ("screen", "loopback"),
+]
 
 
 @pytest.mark.parametrize(("policy", "federation"), RUNS)
@@ -15,11 +21,17 @@ def test_no_cycle_but_a_phases_first_compiles(
     patients, tmp_path, monkeypatch, caplog, policy, federation
 ):
     """Centres of 1 to 12 patients, a bad one whose batches are rejected, stops in calls of four."""
-    patients.policy.name, patients.train.federation = policy, federation
+    patients.policy.name, messages = policy, {}
     patients.train.warmup_cycles, patients.train.cycles = 3, 7
     if policy == "screen":
         patients.policy.screen.families = ("margin", "distance")
         patients.train.minimum_group = 2
+    if federation == "loopback":
+        study = preparation.prepare(patients, tmp_path / "data", progress=False)
+        factory = sites.of_study(patients, study)
+        messages = {"study": sites.without_rows(study), "federation": factory}
+    else:
+        patients.train.federation = federation
     real, programs, compiled = travel.cycle, [], []
 
     def counted(steps, traveller, cycle):
@@ -33,7 +45,7 @@ def test_no_cycle_but_a_phases_first_compiles(
 
     monkeypatch.setattr(travel, "cycle", counted)
     with jax.log_compiles():
-        training.train(patients, tmp_path / "run", progress=False)
+        training.train(patients, tmp_path / "run", progress=False, **messages)
     assert len(compiled) >= 2 and any(cycles[0] for cycles in compiled)
     for cycles in compiled:
         assert len(cycles) >= 3 and not any(cycles[1:]), cycles
