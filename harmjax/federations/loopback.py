@@ -57,7 +57,9 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
         def learn(model, leg):
             c, stops = at_centre(leg)
             found = ask(c, "learn", model=jax.tree.leaves(model), **stops)
-            after = jax.tree.unflatten(jax.tree.structure(model), map(jnp.asarray, found["model"]))
+            # Committed like the model that a run starts with: else the server compiles twice.
+            leaves = jax.device_put(list(found["model"]), jax.local_devices()[0])
+            after = jax.tree.unflatten(jax.tree.structure(model), leaves)
             return after, jnp.asarray(found["loss"])
 
         def at(asked, model, leg, reference):
