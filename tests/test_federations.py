@@ -182,6 +182,12 @@ def test_sums_are_over_the_scans_meant_of_centres_with_enough(name, num_classes,
     assert sizes.tolist() == [own.sum() for own in of_class]
     np.testing.assert_allclose(sums, [features[o].sum(0) for o in of_class], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(second, features[asked].T @ features[asked], rtol=1e-4, atol=1e-5)
+    number, total = fed.total("appearance_sums", model, fold=fold)
+    image = held_out.image[asked].astype(float)
+    np.testing.assert_allclose(total, image.sum(0), rtol=1e-4, atol=1e-5)
+    scatter = fed.total("appearance_scatter", model, jnp.ones(F), fold=fold)
+    np.testing.assert_allclose(scatter, (image - 1).T @ (image - 1), rtol=1e-4, atol=1e-5)
+    assert number == asked.sum()
     found = fed.total("confusion", model, fold=fold)
     everyone = meant(fold, 0)
     expected = classes.confused(held_out.label[everyone], logits[everyone].argmax(1), num_classes)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, measures, offers, scorers, statistics, types
+from harmjax import descriptors, itinerary, measures, offers, scorers, statistics, types
 from harmjax.federations import memory, passes, stepwise, stream, traffic
 from harmjax.scorers import combined
 from tests import sites
@@ -284,6 +284,7 @@ def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model, 
     more = {
         "hessian_product": (model.params,),
         "gauss_newton_product": (model.params,),
+        "appearance_scatter": (descriptors.describe(data[0].image[0]),),
         "nearest_feature_sums": (prototypes,),
     }
     for name, expected in STATISTICS.items():

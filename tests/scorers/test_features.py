@@ -170,9 +170,9 @@ def test_harm_by_loss_is_what_exceeds_chance_and_by_margin_what_is_lost_to_the_n
     rivals = [max(np.delete(row, y)) for row, y in zip(logits, label, strict=True)]
     expected = {"loss": loss - math.log(num_classes), "margin": rivals - own}
     for name, harm in expected.items():
-        scorer = scorers.get(name)()
+        measure, scorer = asked(name)
         ref = scorer.reference(fed, model, 0)
-        found = scorer.judge(scorers.evidence(scorer, fed, model, stop_of(2, 3, 4, 5), ref), ref)
+        found = scorer.judge(measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref), ref)
         np.testing.assert_allclose(found, harm, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
