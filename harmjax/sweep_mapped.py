@@ -183,5 +183,5 @@ def _kept(config, workdir, study, policy, one: Trained, seconds) -> training.Out
         verdicts=jax.device_get(policy.verdicts(state, cycles)),
         metrics=evaluations[-1]["test"]["all"].measured,
         cost={"phases": {"train": {"forward_equivalents": passes, "seconds": seconds}}},
-        verified=evaluations[-1]["verification"]["all"],
+        verified=evaluations[-1]["verification"]["all"].measured,
     )
