@@ -8,6 +8,7 @@ text is a part of a large one.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 
 def apart(fn: Callable) -> Callable:
@@ -20,11 +21,17 @@ def apart(fn: Callable) -> Callable:
         >>> float(apart(lambda x: x + 1)(1.0))
         2.0
     """
+    traced = jax.jit(fn)
 
     @jax.jit
     def alone(*args):
-        leaves, structure = jax.tree.flatten(args)
-        args = jax.tree.unflatten(structure, jax.lax.optimization_barrier(leaves))
-        return jax.lax.optimization_barrier(fn(*args))
+        shapes = jax.eval_shape(traced, *args)
+
+        def nothing(*args):
+            del args
+            return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        # Fusion crosses a bare barrier on a CPU; it does not enter a branch, taken as it always is.
+        return jax.lax.cond(jax.lax.optimization_barrier(jnp.bool_(True)), traced, nothing, *args)
 
     return alone
