@@ -516,6 +516,29 @@ def test_a_verification_scan_is_measured_against_the_other_fold(num_classes):
     assert yard.confusion.tolist() == classes.confused(held_out.label, predicted, num_classes)
 
 
+def test_the_settings_of_a_scorer_reach_what_centres_measure():
+    """By hand at one stop: the scorer so set, against the fold that the sample is not in."""
+    train, held_out, given = samples(0), samples(1), {"alignment": {"optimiser": "sgd"}}
+    lrn = perceptron(2)
+    fed = memory.memory(lrn, train, held_out, KEY)
+    model = lrn.init(jax.random.key(0), train.image[:1])
+    ids = np.array([3, 6, 7])
+    leg = offers.leg(types.Stop(jnp.int32(0), jnp.int32(0), jnp.array(ids), jnp.ones(3)))
+    found = []
+    for setting in (given, {}):
+        asked = evidence.families(("margin", "alignment"), settings=setting)
+        reference = asked.reference(fed, model, 0)
+        found.append(np.asarray(fed.at(asked.measure, model, leg, reference)["harm"])[0])
+    scorer = scorers.get("alignment")(optimiser="sgd")
+    batch = types.Batch(train.image[ids], train.label[ids], jax.random.split(KEY, 3), ids % 2)
+    for own in range(2):
+        reference = scorer.reference(fed, model, 0, fold=1 - own)
+        harm = scorer.judge(scorer.measure(lrn, model, batch, reference), reference)
+        np.testing.assert_allclose(found[0][ids % 2 == own, 1], harm[ids % 2 == own], rtol=1e-4)
+    np.testing.assert_array_equal(found[0][:, 0], found[1][:, 0])
+    assert (found[0][:, 1] != found[1][:, 1]).all()
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
