@@ -6,10 +6,11 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks.attribution import exchange, report, tasks
+from benchmarks.attribution import exchange, ours, report, retrained, tasks
 from harmjax import metrics
 
 PEERS = pathlib.Path(tasks.__file__).parent
@@ -49,6 +50,40 @@ def test_scores_come_back_with_their_costs(tmp_path):
     ((harm, cost),) = exchange.scores(tmp_path / "cell.npz").values()
     np.testing.assert_array_equal(harm, [0, 1])
     assert cost == {"seconds": 3.0, "gradient": 8.0}
+
+
+def test_passes_by_hand():
+    samples, scans, features = 40, 12, 3
+    train, held_out = (
+        retrained.samples(np.zeros((n, features)), np.arange(n) % 2, np.arange(n) % 2)
+        for n in (samples, scans)
+    )
+    model = ours.LEARNER.init(jax.random.key(0), train.image[:1])
+    cell = tasks.Cell(*[None] * 10)._replace(y=train.label, centre=train.centre, seed=0)
+    found = ours._passes(model, train, held_out, ours._stops(cell, 0))
+    trained, watched, tried = ours.CYCLES * samples, ours.CYCLES, len(ours.TRIED)
+    stops = 2 * 2  # at two centres of 20 samples
+    assert found["margin"] == {"gradient": trained, "forward": watched * samples}
+    assert found["alignment"] == {
+        "gradient": trained + watched * scans,
+        "jvp": watched * samples,
+    }
+    assert found["error_rate"] == {
+        "gradient": trained + tried * samples,
+        "forward": tried * stops * (ours.BATCH + 1) * scans,
+    }
+
+
+def test_accuracy_is_of_what_is_kept():
+    x = np.repeat([[-1.0], [1.0]], 20, axis=0)
+    y = np.repeat([0, 1], 20)
+    cell = tasks.Cell(
+        x, np.where(np.arange(40) % 4 == 0, y, 1 - y), x, y, x, y,
+        np.zeros(40, int), np.zeros(40, int), np.arange(40) % 4 != 0, np.array(0),
+    )  # fmt: skip
+    kept = np.stack([~cell.corrupted, cell.corrupted])
+    right, wrong = retrained.accuracies(cell, ours.LEARNER, 20, ours.BATCH, kept, replicas=2)
+    assert right == 1 and wrong == 0
 
 
 def test_comparison_by_hand():

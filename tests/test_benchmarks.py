@@ -6,8 +6,13 @@ import os
 import subprocess
 import sys
 
-from benchmarks import record, step
+import jax
+import numpy as np
+
+from benchmarks import cycles, record, step
 from benchmarks.gpu import trace
+from harmjax import learner as learners
+from harmjax import models, policies
 
 
 def test_the_gpu_benchmark_says_that_there_is_none():
@@ -85,3 +90,15 @@ def test_functions_take_turns_after_one_call_unmeasured():
 def test_arithmetic_of_the_first_layer_by_hand():
     one = 2 * 27 * 2 * 2 * 2 * 1  # 2 x 2 x 2 voxels, one channel in and out, in every layer
     assert step.arithmetic((2, 2, 2), 1 / 256) == one + 4 * 2 * 27 + 2
+
+
+def test_a_cycle_of_a_benchmark_trains_on_everyone():
+    train, held_out = cycles.noise([7, 3], 10, shape=(2,))
+    learner = learners.learner(models.get("mlp")(hidden=()), learners.published_schedule())
+    policy = policies.get("none")()
+    program = cycles.program(learner, policy, train, held_out, jax.random.key(0), batch_size=2)
+    before = cycles.start(learner, policy, program, train.image)
+    met = np.asarray(program.steps.draw(before, 0).ids)
+    assert sorted(met[met < 10]) == [*range(10)] and program.num_stops == len(met) == cycles.STOPS
+    after = cycles.cycle(program, before, 0)
+    assert int(after.model.opt_state.count) == 6
