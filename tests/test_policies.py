@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, logbook, policies, task, travel, types
+from harmjax import itinerary, logbook, offers, policies, task, travel, types
 from harmjax.federations import memory
 from tests import classes
 
@@ -29,12 +29,13 @@ def travelled(name, num_classes):
     lrn = classes.perceptron(num_classes, rate=0.1)
     fed = memory.memory(lrn, train, held_out, KEY)
     policy = policies.get(name)(**SETTINGS.get(name, {}))
-    draw, traces = itinerary.itinerary(train.centre), []
+    draw, traces = functools.partial(itinerary.itinerary(train.centre), KEY), []
+    steps = travel.steps(fed, policy, draw)
 
     @jax.jit
     def one(traveller, cycle):
         traces.append(1)
-        return travel.cycle(fed, policy, draw, traveller, KEY, cycle)
+        return travel.cycle(steps, traveller, cycle)
 
     model = lrn.init(jax.random.key(0), train.image[:1])
     baseline = jax.device_get(fed.total("confusion", model))
@@ -52,7 +53,7 @@ def test_a_cycle_compiles_once_and_keeps_the_form_of_what_travels(name, num_clas
     assert len(traces) == 1
     forms = [jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), t) for t in there]
     assert all(form == forms[0] for form in forms)
-    mask = np.asarray(policy.mask(there[-1].state, CYCLES))
+    mask = np.asarray(policy.offer(there[-1].state, CYCLES).weight)
     assert mask.shape == (N,) and ((mask >= 0) & (mask <= 1)).all()
     verdicts = policy.verdicts(there[-1].state, CYCLES)
     for found in (verdicts.harm, verdicts.pending, verdicts.eliminated, verdicts.cycle):
@@ -68,13 +69,13 @@ def test_a_cycle_compiles_once_and_keeps_the_form_of_what_travels(name, num_clas
 def test_what_is_set_aside_is_not_learned_from(name, num_classes):
     _, policy, there, records, _ = travelled(name, num_classes)
     learning = (types.UNVERIFIED, types.BATCH, types.SINGLE, types.COPIED)
-    for cycle, (stops, trail, _) in enumerate(records):
-        state = there[cycle].state
-        out = np.asarray(policy.mask(state, cycle)) == 0
+    for cycle, (stops, trail, *_) in enumerate(records):
+        offer = policy.offer(there[cycle].state, cycle)
+        out = np.asarray(offer.weight) == 0
         met = trail.ids[np.isin(trail.kind, learning)]
         assert not out[met[met < N]].any()
         visited = np.sort(stops.ids[stops.ids < N])
-        assert visited.tolist() == np.flatnonzero(travel.visited(policy, state, cycle)).tolist()
+        assert visited.tolist() == np.flatnonzero(offer.met).tolist()
 
 
 @pytest.mark.parametrize(("name", "num_classes"), EVERY)
@@ -83,7 +84,7 @@ def test_the_trail_has_the_confusion_of_all_classes(name, num_classes):
     held_out = task.totals(np.asarray(fed.total("confusion", there[0].model)))
     header = logbook.decision_columns(classes.NAMES[num_classes])
     names, centres = [f"p{i}" for i in range(N)], "ABCDE"
-    for cycle, (stops, trail, closing) in enumerate(records):
+    for cycle, (stops, trail, closing, _) in enumerate(records):
         for part in (trail, closing):
             compared = np.isin(part.kind, (*types.COMPARED, *types.JUDGED))
             for confusion in (part.confusion, part.reference):
@@ -99,7 +100,8 @@ def test_the_trail_has_the_confusion_of_all_classes(name, num_classes):
 @pytest.mark.parametrize("name", policies.names())
 def test_an_empty_stop_changes_nothing(name):
     fed, policy, there, _, _ = travelled(name, 3)
-    empty = types.Stop(jnp.int32(CYCLES), jnp.int32(1), jnp.full(5, N, jnp.int32))
+    nobody = jnp.full(5, N, jnp.int32)
+    empty = offers.leg(types.Stop(jnp.int32(CYCLES), jnp.int32(1), nobody, jnp.zeros(5)))
 
     @jax.jit
     def visit(traveller):

@@ -44,7 +44,7 @@ def width(centre, most: int) -> int:
 
     Example:
         >>> width([0] * 40 + [1] * 3, 64), width([0] * 4 + [1] * 3, 64)
-        (4, 4)
+        (8, 4)
     """
     size = np.bincount(np.asarray(centre))
     known = sorted({min(2**i, most) for i in range(int(most).bit_length() + 1)})
