@@ -100,6 +100,27 @@ def test_centres_with_few_members_say_nothing_of_them(found, minimum):
     assert nobody is None
 
 
+@settings(max_examples=50, deadline=None)
+@given(answers(), st.integers(2, 9))
+def test_of_few_scans_the_confusion_is_all_that_is_said(found, minimum):
+    logits, labels, centre = found
+    enough = (np.bincount(centre, minlength=3) >= minimum)[centre]
+    parts = [
+        assessment.assess(logits, labels, centre == c, minimum=minimum, counted=True)
+        for c in range(3)
+    ]
+    sums, classes_of = assessment.added(parts), logits.shape[1]
+    assert sums["confusion"].tolist() == classes.confused(labels, logits.argmax(1), classes_of)
+    assert sums["answered"] == enough.sum() and sums["number"].sum() == len(labels)
+    assert sums["histogram"].sum() == classes_of * enough.sum()
+    told = assessment.assessed(sums, classes.NAMES[classes_of]).measured
+    if not enough.any():
+        assert sums["loss"] == 0 and math.isnan(told["loss"]) and math.isnan(told["auroc"])
+        return
+    alone = added_up(logits[enough], labels[enough], centre[enough])
+    assert all(np.array_equal(sums[n], alone[n]) for n in ("loss", "histogram", "answered"))
+
+
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_a_scan_without_a_diagnosis_is_neither_right_nor_wrong(num_classes):
     rng = np.random.default_rng(0)

@@ -9,27 +9,29 @@ from harmjax import metrics
 BINS = 200  # of probability, from 0 to 1
 
 
-def assess(logits, labels, members, *, minimum: int) -> dict | None:
+def assess(logits, labels, members, *, minimum: int, counted: bool = False) -> dict | None:
     """What one centre says of one subgroup; None where it holds fewer scans than the minimum.
 
     Args:
         logits: [M, K] float.
         labels: [M] int.
         members: [M] bool, the subgroup.
-        minimum: Fewest scans.
+        minimum: Fewest scans that anything is said of but their confusion.
+        counted: Whether the confusion of fewer scans is said.
 
     Returns:
-        `number` [K] int64 of each class, `confusion` [K, K] int64, `loss` the summed cross-entropy
-        in nats, NaN if a logit is not finite, and `histogram` [K, K, BINS] int64: of the scans of
-        each class (second axis) whose logits are finite, the probability of each class (first
-        axis).
+        `number` [K] int64 of each class, `confusion` [K, K] int64; and of enough scans, else 0,
+        `answered` how many, `loss` their summed cross-entropy in nats, NaN if a logit is not
+        finite, and `histogram` [K, K, BINS] int64: of the scans of each class (second axis) whose
+        logits are finite, the probability of each class (first axis).
     """
     logits, labels = np.asarray(logits, float)[members], np.asarray(labels)[members].astype(int)
-    if len(labels) < max(minimum, 1):
+    is_enough = len(labels) >= max(minimum, 1)
+    if not is_enough and not (counted and len(labels)):
         return None
     num_classes = logits.shape[1]
     known = np.isfinite(logits).all(axis=1)
-    of_known, own = logits[known], labels[known]
+    of_known, own = logits[known & is_enough], labels[known & is_enough]
     log_p = of_known - np.logaddexp.reduce(of_known, axis=1, keepdims=True)
     place = np.clip(np.exp(log_p) * BINS, 0, BINS - 1).astype(int)
     histogram = np.zeros((num_classes, num_classes, BINS), np.int64)
@@ -39,7 +41,8 @@ def assess(logits, labels, members, *, minimum: int) -> dict | None:
     return {
         "number": np.bincount(labels, minlength=num_classes),
         "confusion": metrics.confusion(logits, labels, num_classes).astype(np.int64),
-        "loss": loss if known.all() else float("nan"),
+        "answered": len(labels) if is_enough else 0,
+        "loss": loss if known.all() or not is_enough else float("nan"),
         "histogram": histogram,
     }
 
@@ -56,7 +59,8 @@ def assessed(sums: dict, classes: Sequence[str]) -> metrics.Assessed:
     """How a model does, from sums: metrics by `metrics.names`, and `auroc_error`.
 
     Within a bin the order of probabilities is not known, and counts half. `auroc_error` is what the
-    AUROC may therefore be off by at most.
+    AUROC of those who answered may therefore be off by at most. Loss and AUROC are of centres with
+    enough scans, all else is of every scan counted.
 
     Args:
         sums: From `added`.
@@ -67,7 +71,8 @@ def assessed(sums: dict, classes: Sequence[str]) -> metrics.Assessed:
     if len(classes) == 2:
         each = each[1:]
     area, error = (float(np.mean(column)) for column in zip(*each, strict=True))
-    found = metrics.of_sums(confusion, sums["loss"] / number.sum(), area, classes)
+    loss = sums["loss"] / sums["answered"] if sums["answered"] else float("nan")
+    found = metrics.of_sums(confusion, loss, area, classes)
     found |= {"auroc_error": error}
     if confusion.sum() < number.sum():  # a scan without a diagnosis is neither right nor wrong
         found = dict.fromkeys(found, float("nan")) | {"n": int(number.sum())}
