@@ -27,6 +27,8 @@ class Course(NamedTuple):
     is_round: bool  # whether all stops of a cycle belong together, so that none is visited alone
     key: types.Array  # root of the per-sample dropout keys
     federation: Callable[..., types.Federation]  # (Learner, Samples [N], Samples [M], key) -> ...
+    is_traced: bool  # whether the federation is made and asked within compiled functions
+    minimum: int  # held-out scans of a centre that says more of them than their confusion
 
 
 def course(
@@ -71,6 +73,8 @@ def course(
         is_round=topology == "federated",
         key=key_dropout,
         federation=functools.partial(factory, chunk=chunk, minimum=minimum),
+        is_traced=factory is memory.memory,
+        minimum=minimum,
     )
 
 

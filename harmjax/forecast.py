@@ -103,7 +103,7 @@ def _asked(config, study, learner, policy, model) -> dict[str, int]:
     """Passes of one cycle in which nothing is refused, in samples."""
     train, held_out = study.train, study.verification
     course = training.course(config, study, federation="memory")
-    recorder = traffic.recorder(learner, train.image, config.train.minimum_group)
+    recorder = traffic.recorder(learner, train.image, course.minimum)
 
     def blank(samples):
         return samples._replace(image=jnp.zeros(samples.image.shape, samples.image.dtype))

@@ -74,7 +74,6 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
         study.train,
         study.verification,
         run.course,
-        minimum=train.minimum_group,
         stops_per_call=train.stops_per_call,
         evaluate=evaluate,
         watch=watch,

@@ -28,7 +28,6 @@ def program(
     held_out: types.Samples,
     course: courses.Course,
     *,
-    minimum: int = 5,
     stops_per_call: int = 32,
     evaluate: Callable = lambda model: None,
     watch: Callable = lambda traveller, stops, trail, first: None,
@@ -41,7 +40,6 @@ def program(
         train: N training samples.
         held_out: M verification samples.
         course: See `course.course`.
-        minimum: As the course has it.
         stops_per_call: Stops of one compiled call. Averaging, and a federation that goes by legs,
             take all stops of a cycle at once.
         evaluate: Model -> anything.
@@ -49,8 +47,8 @@ def program(
             number of the first stop.
     """
     factory = course.federation
-    recorder, tallies = traffic.recorder(learner, train.image, minimum), []
-    if factory.func is courses.FEDERATIONS["memory"]:
+    recorder, tallies = traffic.recorder(learner, train.image, course.minimum), []
+    if course.is_traced:
         data, bound, centre = jax.device_put((train, held_out)), None, held_out.centre
 
         def fed(data):

@@ -319,7 +319,7 @@ def test_the_exact_scorer_predicts_what_the_last_stop_does(start):
     loss = outcomes["verification"].loss[:, -1]
     exact = values.leave_one_out(loss[0], loss[1:])
     asked = measures.measure("with_without")
-    harm = np.asarray(prediction.predicted(asked, LEARNER, again, start))
+    harm = np.asarray(prediction.predicted(asked, again, start))
     assert harm.shape == (1, NUM_SAMPLES) and np.isfinite(harm).all()
     last = [ids[ids < NUM_SAMPLES] for ids in again.visits[0]][-1]
     np.testing.assert_allclose(harm[0, last], exact[last], atol=1e-6)

@@ -56,9 +56,7 @@ def test_without_rescaling_it_is_retraining_with_weight_zero(num_classes, replic
     learner, course, again, start = federated(num_classes)
     base = np.ones(NUM_SAMPLES, np.float32)
     base[[2, 15]] = 0
-    found = rounds.follow(
-        learner, again, course, start, mask=base, rescale=False, replicas=replicas, progress=False
-    )
+    found = rounds.follow(again, start, mask=base, rescale=False, replicas=replicas, progress=False)
     assert found.cycle.tolist() == [3, 4]
     assert found.samples.tolist() == [[7, 6, 0, 4]] * 2
     np.testing.assert_allclose(found.share, found.samples / 17, rtol=1e-6)
@@ -79,7 +77,7 @@ def test_without_rescaling_it_is_retraining_with_weight_zero(num_classes, replic
 
 def test_with_rescaling_it_is_the_round_of_the_other_centres():
     learner, course, again, start = federated(3)
-    found = rounds.follow(learner, again, course, start, progress=False)
+    found = rounds.follow(again, start, progress=False)
 
     @jax.jit
     def trained(data, model, number, kept):
@@ -117,8 +115,10 @@ def test_both_meanings_by_hand():
 def test_a_run_without_rounds_is_refused():
     learner, _, again, start = federated(2, cycles=[0])
     course = courses.course(CENTRE, jax.random.key(5))
+    data = again.data
+    again = retraining.retraining(learner, data.train, data.held_out, course)
     with pytest.raises(ValueError, match="the run is not federated"):
-        rounds.follow(learner, again, course, start, progress=False)
+        rounds.follow(again, start, progress=False)
 
 
 @pytest.fixture

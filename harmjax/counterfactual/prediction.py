@@ -2,21 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from harmjax import measures, offers, types
 from harmjax.counterfactual import retraining as retrainings
-from harmjax.federations import memory
 
 
 def predicted(
     asked: types.Measure,
-    learner: types.Learner,
     retraining: retrainings.Retraining,
     model: types.Model,
     *,
     mask=None,
-    minimum: int = 5,
 ):
     """The scorer's harm of every sample after every cycle, [C, N]; NaN where it says nothing.
 
@@ -25,21 +21,17 @@ def predicted(
 
     Args:
         asked: Of a scorer.
-        learner: As in `retraining.retraining`.
         retraining: The run, travelling or central.
         model: That it starts from.
         mask: [N] float32, what is trained on; everything by default.
-        minimum: Centres with fewer held-out scans than this answer their confusion only.
     """
     scorer = measures.scorer(asked)
-    centre = np.asarray(retraining.data.held_out["verification"].centre)
     data, num_samples = retraining.data, len(retraining.data.train.label)
     known = jnp.append(jnp.ones(num_samples) if mask is None else jnp.asarray(mask), 0.0)
 
     @jax.jit
     def run(data, model):
-        held_out = data.held_out["verification"]._replace(centre=centre)
-        fed = memory.memory(learner, data.train, held_out, data.key, minimum=minimum)
+        fed = retraining.federations(data)["verification"]
 
         def cycle(model, stops):
             reference = scorer.reference(fed, model, stops.cycle[0])

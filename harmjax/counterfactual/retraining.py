@@ -37,6 +37,7 @@ class Retraining(NamedTuple):
     advance: Callable  # (Data, Model, first, last) -> Model; stops of the first cycle, mask of ones
     data: Data
     visits: np.ndarray  # [C, T, B] int32, ids of the samples of every stop, N where empty
+    federations: Callable  # Data -> split -> Federation over its held-out scans
     late: bool  # whether `first` may be other than 0: stops follow one another
 
 
@@ -90,22 +91,20 @@ def retraining(
     stops = jax.jit(jax.vmap(lambda cycle: course.draw(everyone, cycle)))(jnp.array(cycles))
     policy, stops = none.none(), jax.device_get(stops)
 
-    def at_hand(samples, of):
-        return samples._replace(centre=np.asarray(of.centre))
+    def over(data, samples, of):
+        samples = samples._replace(centre=np.asarray(of.centre))  # concrete, see `memory.memory`
+        return course.federation(learner, data.train, samples, data.key)
+
+    def federations(data):
+        return {split: over(data, data.held_out[split], held_out[split]) for split in held_out}
 
     def advance(data, model, first, last):
-        fed = course.federation(learner, data.train, at_hand(data.train, train), data.key)
-        fed = fed._replace(scan=scan_between(first, last))
+        fed = over(data, data.train, train)._replace(scan=scan_between(first, last))
         start = types.Travel(model, policy.init(num_samples, None))
         return travel.in_turn(fed, policy, start, jax.tree.map(lambda x: x[0], data.stops))[0].model
 
     def run(data, model, mask, first):
-        feds = {
-            split: course.federation(
-                learner, data.train, at_hand(samples, held_out[split]), data.key
-            )
-            for split, samples in data.held_out.items()
-        }
+        feds = federations(data)
         fed = next(iter(feds.values()))
         known = jnp.append(mask, 0.0)
 
@@ -127,7 +126,7 @@ def retraining(
         return model, outcomes
 
     data = Data(*jax.device_put((train, dict(held_out), course.key, stops)))
-    return Retraining(run, advance, data, stops.ids, not course.is_round)
+    return Retraining(run, advance, data, stops.ids, federations, not course.is_round)
 
 
 def scan_between(first, last) -> Callable:

@@ -8,7 +8,6 @@ import numpy as np
 import tqdm
 
 from harmjax import averaging, types
-from harmjax import course as courses
 from harmjax.counterfactual import retraining as retrainings
 
 
@@ -30,9 +29,7 @@ class Rounds(NamedTuple):
 
 
 def follow(
-    learner: types.Learner,
     retraining: retrainings.Retraining,
-    course: courses.Course,
     model: types.Model,
     *,
     mask=None,
@@ -46,9 +43,7 @@ def follow(
     a time. Every centre trains once a round, however many centres there are to leave out.
 
     Args:
-        learner: As in `retraining.retraining`.
         retraining: The run, federated.
-        course: Of the run.
         model: That it starts from.
         mask: [N] float32, what is trained on; everything by default.
         rescale: What "without" means, see `aggregate`.
@@ -56,25 +51,19 @@ def follow(
         progress: Whether to draw a progress bar.
 
     Raises:
-        ValueError: The course has no rounds.
+        ValueError: The run has no rounds.
     """
-    if not course.is_round:
+    if retraining.late:
         raise ValueError("the run is not federated: its stops follow one another, without rounds")
     data, stops = retraining.data, jax.device_get(retraining.data.stops)
     centre = np.asarray(data.train.centre)
     num_centres, num_samples = int(centre.max()) + 1, len(centre)
     known = np.append(np.ones(num_samples) if mask is None else mask, 0).astype(np.float32)
-    holders = {split: np.asarray(samples.centre) for split, samples in data.held_out.items()}
     keep = 1 - np.eye(num_centres, dtype=np.float32)
 
     @jax.jit
     def one(data, model, stops):
-        feds = {
-            split: course.federation(
-                learner, data.train, samples._replace(centre=holders[split]), data.key
-            )
-            for split, samples in data.held_out.items()
-        }
+        feds = retraining.federations(data)
 
         def outcomes(model):
             return {split: retrainings.outcome(fed, model) for split, fed in feds.items()}

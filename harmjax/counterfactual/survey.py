@@ -97,12 +97,12 @@ def survey(config, workdir, *, study=None, progress: bool = True, say: Callable 
         progress=progress,
     )
     found = _asked(config, workdir, study, start, ask, say)
-    predicted = _predicted(config, learner, again, start, found, say)
+    predicted = _predicted(config, again, start, found, say)
     found = found._replace(harm=found.harm | predicted)
     if "rounds" in asked.ask:
         say(f"rounds: {train.cycles - train.warmup_cycles}, each without every centre")
         followed = rounds.follow(
-            learner, again, course, start, mask=found.base, rescale=asked.rescale,
+            again, start, mask=found.base, rescale=asked.rescale,
             replicas="map" if asked.replicas == "map" else "vmap", progress=progress,
         )  # fmt: skip
         found = found._replace(followed=followed)
@@ -187,7 +187,7 @@ def _shapley(config, workdir, base, start, ask, say):
     return found.harm
 
 
-def _predicted(config, learner, again, start, found, say) -> dict:
+def _predicted(config, again, start, found, say) -> dict:
     """Mean harm over cycles by every scorer that is asked for."""
     wanted = config.counterfactual.scorers
     names = scorers.names() if tuple(wanted) == ("all",) else tuple(wanted)
@@ -197,9 +197,7 @@ def _predicted(config, learner, again, start, found, say) -> dict:
     harm = {}
     for name in names:
         asked = measures.measure(name, config.counterfactual.get(name, {}))
-        each = prediction.predicted(
-            asked, learner, again, start, mask=found.base, minimum=config.train.minimum_group
-        )
+        each = prediction.predicted(asked, again, start, mask=found.base)
         with np.errstate(all="ignore"):
             harm[name] = np.asarray(each, float).mean(axis=0)
     return harm
