@@ -4,6 +4,9 @@ Each is a pure function `(learner, Model, Batch, weight[B], *args) -> sums`; a f
 sums over batches and centres, so nothing about a single scan leaves a centre.
 """
 
+import inspect
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +14,27 @@ from harmjax import descriptors, precision, task, types
 
 EVERY_CENTRE = ("confusion",)  # anything finer is asked only of centres with enough scans
 WHOLE_NUMBERS = ("confusion",)
+
+
+def get(name: str) -> Callable:
+    """The statistic of this name.
+
+    Raises:
+        ValueError: No such statistic; lists the known ones.
+    """
+    if name not in names():
+        raise ValueError(f"no statistic {name!r}; known: {', '.join(names())}")
+    return globals()[name]
+
+
+def names() -> tuple[str, ...]:
+    """Names of all statistics."""
+    return tuple(
+        name
+        for name, fn in globals().items()
+        if inspect.isfunction(fn) and fn.__module__ == __name__ and not name.startswith("_")
+        if name not in ("get", "names")
+    )
 
 
 def confusion(learner: types.Learner, model, batch, weight):

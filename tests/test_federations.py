@@ -21,7 +21,7 @@ from harmjax import (
     travel,
     types,
 )
-from harmjax.federations import control, layout
+from harmjax.federations import control, layout, wire
 from tests import classes, sites
 
 FACTORIES = course.FEDERATIONS | {"loopback": sites.messages}
@@ -209,6 +209,21 @@ def test_only_folds_can_be_asked_for(name):
 
 
 @pytest.mark.parametrize("name", FACTORIES)
+def test_an_unknown_statistic_is_refused_by_name(name):
+    _, model, fed = make(name)
+    for unknown in ("jnp", "get", "Callable", "confusions"):
+        with pytest.raises(ValueError, match=f"no statistic '{unknown}'; known: confusion, loss"):
+            fed.total(unknown, model)
+
+
+def test_a_site_does_what_it_knows():
+    (one, *_) = sites.sites(make("memory")[0], TRAIN, {"verification": HELD_OUT}, KEY)
+    for request in ({"op": "rows"}, {"model": None}, ("learn",)):
+        with pytest.raises(ValueError, match="no operation .*; known: learn, at, total"):
+            one.handle(wire.pack(request))
+
+
+@pytest.mark.parametrize("name", FACTORIES)
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_a_survey_is_about_every_held_out_scan_in_its_place(name, num_classes):
     """Those of small centres too: what comes back is of single scans, and only evidence."""
@@ -367,7 +382,7 @@ def test_what_is_asked_is_counted_alike_in_loops_branches_and_messages(policy):
 
     for name, federation in (("memory", "memory"), ("stepwise", spied)):
         way = course.course(TRAIN.centre, KEY, federation=federation, minimum=2)
-        program = programs.program(lrn, policy, TRAIN, HELD_OUT, way, minimum=2, stops_per_call=3)
+        program = programs.program(lrn, policy, TRAIN, HELD_OUT, way, stops_per_call=3)
         traveller = types.Travel(model, policy.init(N, program.confusion(model)))
         sent.clear()  # what started the state is not of a cycle
         counted[name] = []

@@ -37,6 +37,26 @@ def answering(statistic: str, centre, fold=None, minimum: int = 5) -> np.ndarray
     return meant & (np.bincount(group, weights=meant)[group] >= minimum)
 
 
+def batches(statistic: str, centre, fold=None, *, minimum: int, chunk: int, width: int):
+    """Ids [P, W] of the scans that answer, in batches, and of whom each batch is, [P].
+
+    Sums of whole numbers depend on no order: their scans are packed, as if of one centre.
+
+    Args:
+        statistic: As in `answering`.
+        centre: [M] int.
+        fold: As in `answering`.
+        minimum: As in `answering`.
+        chunk: Scans of a batch where they are packed, at most.
+        width: Scans of a batch where each centre has its own, see `by_centre`.
+    """
+    answer = answering(statistic, centre, fold, minimum)
+    if statistic not in statistics.WHOLE_NUMBERS:
+        return by_centre(centre, answer, width)
+    rows = packed(np.flatnonzero(answer), max(min(chunk, len(centre)), 1), len(centre))
+    return rows, np.zeros(len(rows), int)
+
+
 def width(centre, most: int) -> int:
     """Scans of one batch: of 1, 2, 4, ... and `most` what pads the centres' scans least.
 

@@ -88,18 +88,14 @@ def memory(
         return batch_of(held_out, inside, folds[inside], 0)
 
     def total(statistic, model, *args, fold=None):
-        sums_of = apart(functools.partial(getattr(statistics, statistic), learner))
+        sums_of = apart(functools.partial(statistics.get(statistic), learner))
 
         def part(ids):
             weight = (ids < num_held_out).astype(jnp.float32)
             return sums_of(model, held_out_batch(ids), weight, *args)
 
-        answer = layout.answering(statistic, centre, fold, minimum)
-        if statistic in statistics.WHOLE_NUMBERS:  # whose sums no order changes
-            most = max(min(chunk, num_held_out), 1)
-            rows = layout.packed(np.flatnonzero(answer), most, num_held_out)
-            return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(part, rows))
-        return in_order(part, *layout.by_centre(centre, answer, width))
+        sizes = {"minimum": minimum, "chunk": chunk, "width": width}
+        return in_order(part, *layout.batches(statistic, centre, fold, **sizes))
 
     def survey(asked, model, reference):
         measure = apart(functools.partial(measures.resolved(asked), learner))

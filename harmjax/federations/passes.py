@@ -51,7 +51,7 @@ def of_statistic(name: str):
     """A statistic as a function `(learner, model, batch, *args)` that every sample counts in."""
 
     def sums(learner, model, batch, *args):
-        return getattr(statistics, name)(learner, model, batch, jnp.ones(len(batch.label)), *args)
+        return statistics.get(name)(learner, model, batch, jnp.ones(len(batch.label)), *args)
 
     return sums
 

@@ -85,7 +85,7 @@ def site(
         return {
             split: {
                 name: assessment.assess(
-                    found, samples.label, members, minimum=1 if name == "all" else minimum
+                    found, samples.label, members, minimum=minimum, counted=name == "all"
                 )
                 for name, members in groups[split]
             }
@@ -103,7 +103,10 @@ def site(
 
     def handle(request: bytes) -> bytes:
         asked = wire.unpack(request)
-        return wire.pack(operations[asked["op"]](asked))
+        op = asked.get("op") if isinstance(asked, dict) else None
+        if op not in operations:
+            raise ValueError(f"no operation {op!r}; known: {', '.join(operations)}")
+        return wire.pack(operations[op](asked))
 
     return Site(handle, len(train.label), len(verification.label))
 

@@ -90,7 +90,7 @@ def stream(
     @functools.partial(jax.jit, static_argnums=0)
     def part(statistic, model, args, weight, *sample):
         batch = batch_of(*sample, 0)
-        return getattr(statistics, statistic)(learner, model, batch, weight, *args)
+        return statistics.get(statistic)(learner, model, batch, weight, *args)
 
     def held_out_parts(rows):
         inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
@@ -99,8 +99,8 @@ def stream(
             yield image, held_out.label[at], held_out.identity[at], fold[at]
 
     def total(statistic, model, *args, fold=None):
-        answer = layout.answering(statistic, centre, fold, minimum)
-        rows, owner = layout.by_centre(centre, answer, width)
+        sizes = {"minimum": minimum, "chunk": chunk, "width": width}
+        rows, owner = layout.batches(statistic, centre, fold, **sizes)
         own, sums = None, None
         edges = np.append(owner[1:] != owner[:-1], True)
         for ids, sample, is_last in zip(rows, held_out_parts(rows), edges, strict=True):

@@ -278,7 +278,7 @@ STATISTICS = {  # passes over a held-out scan, by hand
 
 @TWO
 def test_every_statistic_costs_what_the_learner_was_asked_for(lrn, data, model, num_classes):
-    known = {n for n, f in vars(statistics).items() if callable(f) and not n.startswith("_")}
+    known = set(statistics.names())
     assert set(STATISTICS) == known and set(statistics.EVERY_CENTRE) <= known
     prototypes = jnp.zeros((num_classes, 8, lrn.features(model, data[0].image[:1]).shape[1]))
     more = {
