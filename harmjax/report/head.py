@@ -163,7 +163,8 @@ def _facts(study, found) -> markup.Html:
 
     name = of("policy.name", "unknown")
     settings = of(f"policy.{name}", {})
-    words = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())
+    told = {k: v for k, v in settings.items() if v not in ([], {})}  # not given: the defaults
+    words = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in told.items())
     facts = {
         "policy": POLICIES.get(name, f"{name} ({words})" if words else name),
         "training": f"{of('train.topology')}, {of('model.name')}, width {of('model.width')}",
