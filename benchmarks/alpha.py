@@ -18,7 +18,7 @@ import tqdm
 
 from benchmarks import record
 from configs import heart
-from harmjax import preparation, training
+from harmjax.runs import preparation, training
 
 ALPHAS = (0.01, 0.02, 0.05)
 SEEDS = tuple(range(40, 60))  # 0 to 39 and 100 to 102 were seen while rules were chosen

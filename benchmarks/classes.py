@@ -20,8 +20,9 @@ import numpy as np
 from benchmarks import record
 from configs import classes as cohort
 from configs import heart
-from harmjax import defaults, metrics, preparation, training, types
+from harmjax import defaults, metrics, types
 from harmjax.harms import scenario
+from harmjax.runs import preparation, training
 
 POLICIES = ("none", "verify_revisit", "screen", "oracle")
 SITES = 10

@@ -30,10 +30,11 @@ import numpy as np
 from ml_collections import config_dict
 
 from configs import heart
-from harmjax import course as courses
-from harmjax import learner as learners
-from harmjax import models, preparation, tables, types
+from harmjax import models, tables, types
 from harmjax.counterfactual import bulk, masks, retraining
+from harmjax.engine import learner as learners
+from harmjax.runs import course as courses
+from harmjax.runs import preparation
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "counterfactual.csv"
 HEADER = (

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import course as courses
-from harmjax import programs, travel, types
+from harmjax import types
 from harmjax.cohort import generator, plan
+from harmjax.engine import travel
+from harmjax.runs import course as courses
+from harmjax.runs import programs
 
 
 def noise(sizes, held_out: int, shape=(40, 48, 40), seed: int = 0):

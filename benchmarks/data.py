@@ -26,10 +26,10 @@ import nibabel
 import numpy as np
 
 from benchmarks import cycles, record
-from harmjax import learner as learners
 from harmjax import models, policies
 from harmjax.cohort import dataset, generator, plan
 from harmjax.data import ingest, manifest, nifti, records, stream
+from harmjax.engine import learner as learners
 
 
 def main(turns: int = 3, centres: str = "5", large: int = 6, samples: int = 100):

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import cycles, record
-from harmjax import learner as learners
 from harmjax import models, policies, types
+from harmjax.engine import learner as learners
 from harmjax.scorers import alignment
 
 POLICIES = ("none", "verify_revisit", "screen")

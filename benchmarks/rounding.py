@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import record
-from harmjax import models, precision
-from harmjax.models import conv, first, first_gpu, forms, pool
+from harmjax import models
+from harmjax.engine import precision
+from harmjax.models.ops import conv, first, first_gpu, forms, pool
 
 GRID, WIDTH, BATCH = (40, 48, 40), 1 / 4, 5
 

@@ -69,8 +69,8 @@ def plain_cycles(kind, samples, centres, cycles=1) -> dict:
     import numpy as np
 
     from benchmarks import cycles as running
-    from harmjax import learner as learners
     from harmjax import models, policies
+    from harmjax.engine import learner as learners
 
     sizes = np.diff(np.linspace(0, samples, centres + 1).astype(int))
     train, held_out = running.noise(sizes, 100)
@@ -102,9 +102,9 @@ def replicas(kind, devices, replicas) -> dict:
 
     jax.config.update("jax_num_cpu_devices", devices)
     from benchmarks import counterfactual
-    from harmjax import course as courses
-    from harmjax import learner as learners
     from harmjax.counterfactual import bulk, masks, retraining
+    from harmjax.engine import learner as learners
+    from harmjax.runs import course as courses
 
     load, classifier, cycles, _ = counterfactual.TASKS["heart-mlp"]
     train, verification = load()

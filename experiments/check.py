@@ -16,8 +16,8 @@ from experiments import command
 
 
 def main(config, workdir):
-    from harmjax import forecast, preparation
     from harmjax.data import begun, checks
+    from harmjax.runs import forecast, preparation
 
     with tempfile.TemporaryDirectory() as spare:
         made = workdir / begun.MANIFEST if workdir else None

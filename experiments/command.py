@@ -135,7 +135,8 @@ def record(config, workdir) -> None:
     import jax
 
     import harmjax
-    from harmjax import logbook, workdirs
+    from harmjax import workdirs
+    from harmjax.runs import logbook
 
     settings, changed = compared(config, workdir)
     for text in changed.values():

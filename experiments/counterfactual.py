@@ -16,8 +16,8 @@ def main(config, workdir):
     # one CPU device per core, because XLA runs small models on one core each
     wanted = config.get("counterfactual", {}).get("devices", 0)
     jax.config.update("jax_num_cpu_devices", wanted or os.cpu_count())
-    from harmjax import preparation
     from harmjax.counterfactual import survey
+    from harmjax.runs import preparation
 
     command.record(config, workdir)
     study = preparation.prepare(config, workdir)

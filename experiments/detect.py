@@ -10,9 +10,9 @@ from experiments import command
 
 
 def main(config, workdir):
-    from harmjax import detection
     from harmjax.report import detection as grid
     from harmjax.report import page
+    from harmjax.sweeps import detection
 
     def say(text):
         command.log(workdir, text)

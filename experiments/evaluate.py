@@ -18,8 +18,9 @@ SPLIT = flags.DEFINE_enum("split", "test", ["test", "verification"], "Which scan
 
 def main(config, workdir):
     del config
-    from harmjax import evaluation, tables
+    from harmjax import tables
     from harmjax.data import begun
+    from harmjax.runs import evaluation
 
     run = command.path(RUN.value, "--run")
     manifest = run / begun.MANIFEST

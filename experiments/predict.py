@@ -16,8 +16,9 @@ SCANS = flags.DEFINE_string("scans", None, "Manifest of the new scans.")
 
 def main(config, workdir):
     del config
-    from harmjax import prediction, tables
+    from harmjax import tables
     from harmjax.data import checks, records
+    from harmjax.runs import prediction
 
     run, scans = command.path(RUN.value, "--run"), command.path(SCANS.value, "--scans")
     found = prediction.predict(run, scans)

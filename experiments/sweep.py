@@ -16,9 +16,9 @@ from experiments import command
 
 def main(config, workdir):
     settings = hyper_settings()
-    from harmjax import sweep
     from harmjax.report import page
     from harmjax.report import sweep as comparison
+    from harmjax.sweeps import sweep
 
     def finished(run, study):
         if config.report and config.sweep.pages:
@@ -43,7 +43,7 @@ def hyper_settings():
     Raises:
         ValueError: It is not defined, is no list, or sweeps a setting that the command line gives.
     """
-    from harmjax import hyper
+    from harmjax.sweeps import hyper
 
     flag = flags.FLAGS["config"]
     path = config_flags.get_config_filename(flag).split(":")[0]

@@ -9,7 +9,7 @@ from experiments import command
 
 
 def main(config, workdir):
-    from harmjax import preparation, training
+    from harmjax.runs import preparation, training
 
     command.record(config, workdir)
     study = preparation.prepare(config, workdir)

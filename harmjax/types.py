@@ -66,7 +66,7 @@ class Classifier(NamedTuple):
     apply: Callable[..., Any]
     # (Variables, image[B, *S], weight[B], keys[B], train: bool)
     #   -> (logits[B, K], features[B, F], Variables)
-    # and, for `Learner.learn_along`, along=(direction, size[B]); see `models/along.py`
+    # and, for `Learner.learn_along`, along=(direction, size[B]); see `models/ops/along.py`
 
 
 class Offer(NamedTuple):

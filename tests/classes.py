@@ -3,7 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import learner, models, preparation, task, types
+from harmjax import models, task, types
+from harmjax.engine import learner
+from harmjax.runs import preparation
 
 NAMES = {2: types.BINARY, 3: ("HC", "MCI", "AD")}
 

@@ -5,15 +5,8 @@ import functools
 import jax
 import numpy as np
 
-from harmjax import (
-    itinerary,
-    learner,
-    models,
-    policies,
-    task,
-    travel,
-    types,
-)
+from harmjax import models, policies, task, types
+from harmjax.engine import itinerary, learner, travel
 from harmjax.federations import memory
 
 CENTRES, EACH, F = 8, 20, 6

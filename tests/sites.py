@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from harmjax import preparation, training, types
+from harmjax import types
 from harmjax.federations import layout, loopback, site
+from harmjax.runs import preparation, training
 from tests import classes
 
 

@@ -9,16 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import (
-    learner,
-    models,
-    policies,
-    training,
-    travel,
-    types,
-)
+from harmjax import models, policies, types
+from harmjax.engine import learner, travel
 from harmjax.federations import memory
 from harmjax.policies import evidence, screen
+from harmjax.runs import training
 from tests.screening import (
     KEY,
     alike,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import learner, models, scorers, types
+from harmjax import models, scorers, types
+from harmjax.engine import learner
 from harmjax.federations import memory
 
 SHAPES = {"sfcn": (34, 34, 34), "cnn2d": (8, 10), "mlp": (6,)}  # even: `first`

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax.apart import apart
 from harmjax.counterfactual import lanes
+from harmjax.engine.apart import apart
 
 
 def product(x, y):

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import audit, audit_arguments, logbook, types
+from harmjax import types
+from harmjax.runs import audit, audit_arguments, logbook
 
 
 def patients(number=240):

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks import cycles, record, step
 from benchmarks.gpu import trace
-from harmjax import learner as learners
 from harmjax import models, policies
+from harmjax.engine import learner as learners
 
 
 def test_the_gpu_benchmark_says_that_there_is_none():

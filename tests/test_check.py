@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from harmjax import forecast, preparation, training
+from harmjax.runs import forecast, preparation, training
 from tests import test_provenance
 
 ROOT = pathlib.Path(__file__).parent.parent

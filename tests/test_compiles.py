@@ -5,7 +5,8 @@ import re
 import jax
 import pytest
 
-from harmjax import preparation, training, travel
+from harmjax.engine import travel
+from harmjax.runs import preparation, training
 from tests import sites
 
 RUNS = [

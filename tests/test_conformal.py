@@ -8,8 +8,7 @@ import pytest
 from hypothesis import strategies
 from scipy import stats
 
-from harmjax import conformal
-from harmjax.policies import centre_test, evidence, screen
+from harmjax.policies import centre_test, conformal, evidence, screen
 
 
 def test_p_values_count_the_class_alone():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from harmjax import precision
-from harmjax.models import conv, forms, pool
+from harmjax.engine import precision
+from harmjax.models.ops import conv, forms, pool
 
 SHAPES = [  # image [B, ..., I], kernel [..., I, O]
     ((2, 6, 5, 4, 1), (3, 3, 3, 1, 3)),

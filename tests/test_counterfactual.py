@@ -11,19 +11,7 @@ import numpy as np
 import pytest
 
 from configs import counterfactual
-from harmjax import (
-    averaging,
-    itinerary,
-    measures,
-    models,
-    programs,
-    tables,
-    travel,
-    types,
-    values,
-)
-from harmjax import course as courses
-from harmjax import learner as learners
+from harmjax import models, tables, types
 from harmjax.counterfactual import (
     bulk,
     masks,
@@ -32,9 +20,15 @@ from harmjax.counterfactual import (
     retraining,
     rounds,
     survey,
+    values,
 )
+from harmjax.engine import averaging, itinerary, travel
+from harmjax.engine import learner as learners
 from harmjax.federations import memory
 from harmjax.policies import fixed, none
+from harmjax.runs import course as courses
+from harmjax.runs import programs
+from harmjax.scorers import measures
 from tests import classes
 
 NUM_SAMPLES, CYCLES = 17, range(3, 5)

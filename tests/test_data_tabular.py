@@ -5,9 +5,9 @@ import pytest
 
 from configs import classes as three
 from configs import heart as heart_config
-from harmjax import preparation
 from harmjax.cohort import plan
 from harmjax.data import ingest, records, splits, tabular
+from harmjax.runs import preparation
 
 NAN = float("nan")
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from harmjax import defaults, detection, metrics, sweep_jobs, tables, training
+from harmjax import defaults, metrics, tables
 from harmjax.report import detection as page
+from harmjax.runs import training
+from harmjax.sweeps import detection, jobs
 
 
 def test_every_combination_once():
@@ -13,8 +15,8 @@ def test_every_combination_once():
     config.detect.harms = (("inversion",), ("noise", "motion"))
     config.detect.policies = ("oracle", "none")
     config.detect.seeds, config.detect.warmups = (3, 4), ("clean", "as_is")
-    jobs = detection.jobs(config, "out")
-    names = [str(job.workdir.relative_to("out")) for job in jobs[:10]]
+    planned = detection.planned(config, "out")
+    names = [str(job.workdir.relative_to("out")) for job in planned[:10]]
     assert names == [
         *("none-3/oracle", "none-3/none"),
         *("singles-inversion-3/oracle", "singles-inversion-3/none"),
@@ -22,10 +24,10 @@ def test_every_combination_once():
         *("singles-noise+motion-3/oracle", "singles-noise+motion-3/none"),
         *("singles-noise+motion-3/oracle-as_is", "singles-noise+motion-3/none-as_is"),
     ]
-    assert len(jobs) == 20 and len({job.home for job in jobs}) == 6
-    firsts = [job.warmup and job.warmup.name for job in jobs[2:6]]
+    assert len(planned) == 20 and len({job.home for job in planned}) == 6
+    firsts = [job.warmup and job.warmup.name for job in planned[2:6]]
     assert firsts == [None, "oracle", None, "oracle-as_is"]
-    last = jobs[-1].config
+    last = planned[-1].config
     assert (last.seed, last.scenario.seed, last.scenario.count) == (4, 4, 5)
     assert last.scenario.harm == ("noise", "motion") and last.train.warmup_on == "as_is"
 
@@ -45,7 +47,7 @@ def test_grids_that_cannot_work_are_refused(key, value, words):
     config = defaults.get_config()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(ValueError, match=words):
-        detection.jobs(config, "out")
+        detection.planned(config, "out")
 
 
 def detect(config, workdir):
@@ -112,8 +114,8 @@ def check_harm(row, samples, kind):
 
 def test_a_diverging_run_is_named(patients, tmp_path, monkeypatch):
     problem = {"problem": "the loss is not finite in cycle 1"}
-    ended = lambda jobs, **_: [sweep_jobs.Finished(jobs[0], problem, [])]  # noqa: E731
-    monkeypatch.setattr(sweep_jobs, "run", ended)
+    ended = lambda some, **_: [jobs.Finished(some[0], problem, [])]  # noqa: E731
+    monkeypatch.setattr(jobs, "run", ended)
     with pytest.raises(FloatingPointError, match="none-0: oracle: the loss is not finite"):
         detect(patients, tmp_path)
 

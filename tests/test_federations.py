@@ -8,20 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import (
-    course,
-    itinerary,
-    learner,
-    measures,
-    models,
-    offers,
-    policies,
-    programs,
-    task,
-    travel,
-    types,
-)
+from harmjax import models, offers, policies, task, types
+from harmjax.engine import itinerary, learner, travel
 from harmjax.federations import control, layout, wire
+from harmjax.runs import course, programs
+from harmjax.scorers import measures
 from tests import classes, sites
 
 FACTORIES = course.FEDERATIONS | {"loopback": sites.messages}

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import itinerary, types
+from harmjax import types
+from harmjax.engine import itinerary
 
 
 def drawn(centre, keep, weight=None, *, batch_size=5, drop_remainders=False, seed=0, cycle=0):

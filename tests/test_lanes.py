@@ -6,11 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import learner as learners
 from harmjax import models, types
-from harmjax.counterfactual import (
-    lanes,
-)
+from harmjax.counterfactual import lanes
+from harmjax.engine import learner as learners
 
 
 def same(one, two, tolerance=0.0):

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import learner, models, task, types
+from harmjax import models, task, types
+from harmjax.engine import learner
 
 
 def linear(learning_rate=0.5, optimiser=None):

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import measures, offers, policies, scorers, training, types
+from harmjax import offers, policies, scorers, types
 from harmjax.federations import memory, site, stepwise, stream, wire
 from harmjax.policies import evidence, screen
+from harmjax.runs import training
+from harmjax.scorers import measures
 from tests import classes, conftest, sites
 
 MAKERS = {"stepwise": stepwise.stepwise, "stream": stream.stream, "loopback": sites.messages}

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from harmjax import training
+from harmjax.runs import training
 from tests import classes, conftest, sites
 
 RUNS = {

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import models, precision, types
-from harmjax.models import conv, first, first_cpu, forms, linen, module, norm, pool
+from harmjax import models, types
+from harmjax.engine import precision
+from harmjax.models import linen, module
+from harmjax.models.ops import conv, first, first_cpu, forms, norm, pool
 
 SHAPES = {"sfcn": (34, 33, 36), "cnn2d": (9, 8), "mlp": (6,)}  # other models: as cnn2d
 WIDTHS = {"sfcn": 1 / 16, "cnn2d": 1 / 4, "mlp": 1 / 2}

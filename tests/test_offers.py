@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import itinerary, offers, policies, travel, types
+from harmjax import offers, policies, types
+from harmjax.engine import itinerary, travel
 from harmjax.federations import control, memory
 from tests import classes
 

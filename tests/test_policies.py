@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import itinerary, logbook, offers, policies, task, travel, types
+from harmjax import offers, policies, task, types
+from harmjax.engine import itinerary, travel
 from harmjax.federations import memory
+from harmjax.runs import logbook
 from tests import classes
 
 N, M, CYCLES = 40, 60, 4

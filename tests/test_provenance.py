@@ -7,9 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from harmjax import defaults, prediction, preparation
+from harmjax import defaults
 from harmjax.data import begun as data_begun
 from harmjax.data import nifti, provenance, records
+from harmjax.runs import prediction, preparation
 from tests import conftest
 
 SHAPE, AFFINE = nifti.grid(16)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmjax import detection, logbook, offers, preparation, tables, types
+from harmjax import offers, tables, types
+from harmjax.runs import logbook, preparation
+from harmjax.sweeps import detection
 
 NUMBER = st.floats() | st.floats(width=32) | st.none()
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from configs import counterfactual
-from harmjax import course as courses
-from harmjax import learner as learners
-from harmjax import models, tables, travel, types
+from harmjax import models, tables, types
 from harmjax import task as tasks
 from harmjax.counterfactual import masks, retraining, rounds, survey
+from harmjax.engine import learner as learners
+from harmjax.engine import travel
 from harmjax.policies import fixed
+from harmjax.runs import course as courses
 
 CENTRE = np.array([0] * 7 + [1] * 6 + [3] * 4, np.int32)  # centre 2 trains on nothing
 NUM_SAMPLES, CYCLES = len(CENTRE), (3, 4)

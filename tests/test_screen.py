@@ -5,12 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import (
-    offers,
-    policies,
-    scorers,
-    types,
-)
+from harmjax import offers, policies, scorers, types
 from harmjax.federations import layout, memory
 from harmjax.policies import evidence, screen
 from tests import classes

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harmjax import statistics, types
-from harmjax.federations import layout, memory, stepwise, stream
+from harmjax import types
+from harmjax.federations import layout, memory, statistics, stepwise, stream
 from tests import classes, sites
 
 centres = st.lists(st.sampled_from([0, 1, 2, 5, 9]), min_size=1, max_size=30).map(np.array)

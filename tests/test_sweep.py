@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 
 from configs import sweep as example
-from harmjax import (
-    defaults,
-    hyper,
-    metrics,
-    phases,
-    prediction,
-    preparation,
-    runs,
-    sweep,
-    sweep_jobs,
-    sweep_mapped,
-    tables,
-    training,
-)
+from harmjax import defaults, metrics, tables
 from harmjax.report import sweep as comparison
+from harmjax.runs import finished, phases, prediction, preparation, training
+from harmjax.sweeps import hyper, jobs, mapped, sweep
 from tests import test_training
 
 SETTINGS = hyper.product(
@@ -122,7 +111,7 @@ def test_runs_share_what_does_not_differ(patients, tmp_path):
     def share(**changed):
         configs = [patients, hyper.applied(patients, {k.replace("__", "."): v
                                                       for k, v in changed.items()})]  # fmt: skip
-        _, second = sweep_jobs.planned(configs, [tmp_path / "one", tmp_path / "two"])
+        _, second = jobs.planned(configs, [tmp_path / "one", tmp_path / "two"])
         return second.home.name, second.warmup and second.warmup.name
 
     assert share(policy__name="none") == ("one", "one")
@@ -176,11 +165,11 @@ def test_finished_runs_are_skipped_and_a_killed_one_resumes(patients, tmp_path, 
 
 def check_mapped(config, tmp_path, looped, monkeypatch):
     """Compares runs side by side with the same runs one after another."""
-    monkeypatch.setattr(sweep_mapped, "FEWEST", 2)
+    monkeypatch.setattr(mapped, "FEWEST", 2)
     monkeypatch.setattr(training, "train", None)
-    mapped = run(config, tmp_path / "mapped")
-    assert repr(run(config, tmp_path / "mapped").rows) == repr(mapped.rows), "resumed or not"
-    for one, two in zip(looped.rows, mapped.rows, strict=True):
+    side_by_side = run(config, tmp_path / "mapped")
+    assert repr(run(config, tmp_path / "mapped").rows) == repr(side_by_side.rows), "resumed or not"
+    for one, two in zip(looped.rows, side_by_side.rows, strict=True):
         for name in set(looped.header) - {"seconds"}:
             if isinstance(one[name], str):
                 assert two[name] == one[name], name
@@ -198,7 +187,7 @@ def test_which_runs_are_mapped_together():
 
     def ask(*settings, families=None):
         configs = [hyper.applied(config, setting) for setting in settings]
-        return sweep_mapped.groups(configs, families or range(len(configs)))
+        return mapped.groups(configs, families or range(len(configs)))
 
     seeds = hyper.sweep("seed", range(4))
     assert ask(*seeds) == [[0, 1, 2, 3]] and ask(*seeds[:3]) == []
@@ -230,7 +219,7 @@ def timeless(workdir):
 def verification_loss(config, workdir, scratch):
     """Of the delivered model, measured anew."""
     study = preparation.prepare(config, scratch, progress=False)
-    learner, model = runs.model(workdir, runs.config(workdir), study.verification.image[:1])
+    learner, model = finished.model(workdir, finished.config(workdir), study.verification.image[:1])
     logits = np.asarray(learner.logits(model, study.verification.image))
     return metrics.metrics(logits, study.verification.label)["loss"]
 
@@ -249,7 +238,7 @@ def test_policies_start_from_one_warm_up_and_report_what_they_found(patients, tm
 
 
 def test_a_run_that_diverges_is_told_and_the_others_go_on(patients, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_mapped, "FEWEST", 2)
+    monkeypatch.setattr(mapped, "FEWEST", 2)
     patients.policy.name = "none"
     patients.train.warmup_cycles, patients.train.cycles = 1, 2
     table = run(patients, tmp_path, hyper.sweep("train.learning_rate", [1e30, 0.1]))
@@ -264,7 +253,7 @@ def by_hand():
     values = {"0.1": ((0.4, 0.7, 0.5), (0.5, 0.8, 0.6)), "0.2": ((0.2, 0.9, 0.9), (0.8, 0.8, 0.9))}
     values["0.3"] = ((0.1, 0.99, 0.99), (None, None, None))
     keys = ("train.learning_rate", "seed")
-    header = (*keys, *sweep_jobs.columns(defaults.get_config()), "run")
+    header = (*keys, *jobs.columns(defaults.get_config()), "run")
     rows = []
     for rate, seeds in values.items():
         for seed, (loss, auroc, test) in enumerate(seeds):
@@ -302,10 +291,10 @@ def test_page_and_picture(tmp_path, replicates):
 
 def test_worked_example_lists_settings_of_its_config():
     config, settings = example.get_config(), example.get_hyper(hyper)
-    jobs = sweep_jobs.planned(
+    planned = jobs.planned(
         [hyper.applied(config, setting) for setting in settings], map(sweep.folder_name, settings)
     )
-    assert len({job.workdir for job in jobs}) == 12 and len({job.home for job in jobs}) == 1
+    assert len({job.workdir for job in planned}) == 12 and len({job.home for job in planned}) == 1
 
 
 def test_config_without_settings_is_told_what_to_write(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import learner, models, task, types
+from harmjax import models, task, types
+from harmjax.engine import learner
 from tests import classes
 
 SIZES = (2, 3, 5)

@@ -9,23 +9,11 @@ import numpy as np
 import pytest
 
 from configs import heart
-from harmjax import (
-    checkpoints,
-    course,
-    defaults,
-    evaluation,
-    forward,
-    hyper,
-    metrics,
-    offers,
-    phases,
-    policies,
-    prediction,
-    preparation,
-    training,
-    workdirs,
-)
+from harmjax import defaults, metrics, offers, policies, workdirs
 from harmjax.data import records
+from harmjax.engine import forward
+from harmjax.runs import checkpoints, course, evaluation, phases, prediction, preparation, training
+from harmjax.sweeps import hyper
 from tests import classes, conftest, replay
 
 TABLES = ("decisions.csv", "metrics.csv", "delivered.csv", "harm.csv", "manifest.csv")

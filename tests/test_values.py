@@ -9,8 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax import values
-from harmjax.counterfactual import masks
+from harmjax.counterfactual import masks, values
 
 N = 6
 EVERY_SUBSET = np.array(list(itertools.product([0, 1], repeat=N)), np.float32)

@@ -9,20 +9,11 @@ import numpy as np
 import pytest
 
 from configs import published
-from harmjax import (
-    itinerary,
-    learner,
-    logbook,
-    models,
-    offers,
-    tables,
-    task,
-    training,
-    travel,
-    types,
-)
+from harmjax import models, offers, tables, task, types
+from harmjax.engine import itinerary, learner, travel
 from harmjax.federations import memory, stepwise
 from harmjax.policies import verify_revisit
+from harmjax.runs import logbook, training
 from tests import conftest, replay
 
 QUIRKS = {

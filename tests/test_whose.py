@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import check as experiments_check
-from harmjax import (
-    checkpoints,
-    hyper,
-    metrics,
-    phases,
-    prediction,
-    preparation,
-    runs,
-    tables,
-    training,
-)
+from harmjax import metrics, tables
 from harmjax.data import records
+from harmjax.runs import checkpoints, finished, phases, prediction, preparation, training
+from harmjax.sweeps import hyper
 from tests import test_detection, test_provenance, test_sweep, test_training
 
 
@@ -248,7 +240,7 @@ def test_scans_without_a_diagnosis_are_not_counted_as_healthy(short, tmp_path):
     said = prediction.predict(tmp_path / "run", new)
     assert [row[0] for row in said.rows] == ["x"]
     assert said.left_out[0][1] == "y" and "f0=1e+39 is no measurement" in said.left_out[0][3]
-    _, model = runs.model(tmp_path / "run", short, np.zeros((1, 6), np.float32))
+    _, model = finished.model(tmp_path / "run", short, np.zeros((1, 6), np.float32))
     lost = model._replace(params=jax.tree.map(lambda x: x * np.nan, model.params))
     checkpoints.save_model(tmp_path / "run/checkpoints", "final", lost)
     said = prediction.predict(tmp_path / "run", new)

@@ -13,25 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import (
-    checkpoints,
-    evaluation,
-    learner,
-    models,
-    policies,
-    runs,
-    tables,
-    training,
-    types,
-    workdirs,
-)
+from harmjax import models, policies, tables, types, workdirs
+from harmjax.engine import learner
+from harmjax.runs import checkpoints, evaluation, finished, training
 from tests import test_training
 
 ROOT = pathlib.Path(__file__).parent.parent
 # In a process of its own, because orbax leaves coroutines behind that never run.
 DAMAGED = """
 import pathlib, sys
-from harmjax import checkpoints, types
+from harmjax import types
+from harmjax.runs import checkpoints
 from tests.test_workdirs import model
 folder = pathlib.Path(sys.argv[1])
 def said(restore, like):
@@ -212,7 +204,7 @@ def test_workdirs_of_another_format_are_refused_in_words(tmp_path, content, word
     if content is not None:
         (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=words):
-        runs.config(tmp_path)
+        finished.config(tmp_path)
 
 
 def test_a_table_that_lost_a_finished_cycle_is_noticed_when_the_run_goes_on(patients, tmp_path):

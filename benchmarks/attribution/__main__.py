@@ -15,7 +15,8 @@ import tqdm
 
 import harmjax
 from benchmarks.attribution import exchange, ours, report, retrained, tasks
-from harmjax import metrics, tables, values
+from harmjax import metrics, tables
+from harmjax.counterfactual import values
 
 HERE = pathlib.Path(__file__).parent
 PEERS = ("cleanlab", "pydvl", "dattri", "opendataval")

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.attribution import retrained
-from harmjax import itinerary, learner, measures, models, offers
+from harmjax import models, offers
+from harmjax.engine import itinerary, learner
 from harmjax.federations import memory, traffic
-from harmjax.scorers import accumulate, combined
+from harmjax.scorers import accumulate, combined, measures
 
 ERROR = {"verify": "error"}
 WATCHED = {  # by row of the table

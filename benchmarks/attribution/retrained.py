@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import course as courses
-from harmjax import itinerary, offers, types
+from harmjax import offers, types
 from harmjax.counterfactual import bulk, masks, out_of_sample, retraining
+from harmjax.engine import itinerary
 from harmjax.federations import memory
+from harmjax.runs import course as courses
 
 MODELS, ROUNDS = 32, 2  # of the out-of-sample harm
 SUBSETS = 256  # of half the samples each, for the linear datamodelling score

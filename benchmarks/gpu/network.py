@@ -9,9 +9,11 @@ import jax.numpy as jnp
 
 from benchmarks import quality_control, record, step
 from benchmarks.gpu import trace
-from harmjax import learner as learners
-from harmjax import models, precision, types
-from harmjax.models import cells, conv, first, forms, sfcn
+from harmjax import models, types
+from harmjax.engine import learner as learners
+from harmjax.engine import precision
+from harmjax.models import sfcn
+from harmjax.models.ops import cells, conv, first, forms
 
 DTYPES = ("float32", "bfloat16")
 BATCH, HELD_OUT = quality_control.BATCH, 8

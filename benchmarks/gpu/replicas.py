@@ -6,10 +6,10 @@ import numpy as np
 
 from benchmarks import counterfactual, record
 from benchmarks.gpu import network
-from harmjax import course as courses
-from harmjax import learner as learners
 from harmjax import types
 from harmjax.counterfactual import bulk, masks, retraining
+from harmjax.engine import learner as learners
+from harmjax.runs import course as courses
 
 
 def replica_rows(size, before) -> list[dict]:

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import measures, offers, types
+from harmjax import offers, types
 from harmjax.counterfactual import retraining as retrainings
+from harmjax.scorers import measures
 
 
 def predicted(

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import course as courses
-from harmjax import scorers, travel, types
+from harmjax import scorers, types
+from harmjax.engine import travel
 from harmjax.policies import none
+from harmjax.runs import course as courses
 
 
 class Outcome(NamedTuple):
@@ -71,7 +72,8 @@ def retraining(
         ValueError: No cycles.
 
     Example:
-        >>> from harmjax import learner, models
+        >>> from harmjax import models
+        >>> from harmjax.engine import learner
         >>> rng = np.random.default_rng(0)
         >>> samples = types.Samples(
         ...     *(rng.normal(size=(8, 2)).astype('float32'), rng.integers(0, 2, 8)),

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from harmjax import averaging, types
+from harmjax import types
 from harmjax.counterfactual import retraining as retrainings
+from harmjax.engine import averaging
 
 
 class Updates(NamedTuple):

@@ -8,20 +8,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from harmjax import (
-    logbook,
-    measures,
-    metrics,
-    preparation,
-    scorers,
-    tables,
-    task,
-    training,
-    types,
-    values,
-    workdirs,
-)
-from harmjax.counterfactual import bulk, masks, prediction, retraining, rounds
+from harmjax import metrics, scorers, tables, task, types, workdirs
+from harmjax.counterfactual import bulk, masks, prediction, retraining, rounds, values
+from harmjax.runs import logbook, preparation, training
+from harmjax.scorers import measures
 
 QUESTIONS = ("samples", "centres", "subsets", "permutations", "rounds")
 SPLITS = ("verification", "test")

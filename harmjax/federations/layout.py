@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from harmjax import statistics
+from harmjax.federations import statistics
 
 
 def folds(centre) -> np.ndarray:
@@ -19,7 +19,7 @@ def answering(statistic: str, centre, fold=None, minimum: int = 5) -> np.ndarray
     """Which held-out scans [M] bool answer: of centres with enough scans among those meant.
 
     Args:
-        statistic: Name of a function of `harmjax/statistics.py`.
+        statistic: Name of a function of `harmjax/federations/statistics.py`.
         centre: [M] int, who holds each scan.
         fold: 0 or 1, that of the scans that are meant; all by default.
         minimum: Fewest of them at a centre; `statistics.EVERY_CENTRE` are answered by all.

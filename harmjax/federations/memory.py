@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import measures, statistics, types
-from harmjax.apart import apart
-from harmjax.federations import layout
-from harmjax.learner import select
+from harmjax import types
+from harmjax.engine.apart import apart
+from harmjax.engine.learner import select
+from harmjax.federations import layout, statistics
+from harmjax.scorers import measures
 
 
 def memory(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.interpreters import ad, batching
 
-from harmjax import statistics, types
+from harmjax import types
+from harmjax.federations import statistics
 
 FORWARD, GRADIENT, JVP = "forward", "gradient", "jvp"
 
@@ -24,7 +25,8 @@ def passes(fn, learner: types.Learner, image, arguments) -> tuple[str, ...]:
         arguments: Shapes of the model and the rest.
 
     Example:
-        >>> from harmjax import learner, models
+        >>> from harmjax import models
+        >>> from harmjax.engine import learner
         >>> mlp = learner.learner(models.get('mlp')(hidden=(4,)), lambda cycle: 0.1)
         >>> image = jax.ShapeDtypeStruct((2, 3), jnp.float32)
         >>> model = jax.eval_shape(lambda: mlp.init(jax.random.key(0), jnp.zeros((1, 3))))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from harmjax import forward, types
+from harmjax import types
+from harmjax.engine import forward
 from harmjax.federations import assessment, stepwise, wire
 
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import measures, statistics, types
+from harmjax import types
 from harmjax.data import stream as reading
-from harmjax.federations import control, layout, memory
+from harmjax.federations import control, layout, memory, statistics
+from harmjax.scorers import measures
 
 
 def stream(

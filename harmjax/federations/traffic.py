@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import measures, statistics, types
-from harmjax.federations import layout, passes
+from harmjax import types
+from harmjax.federations import layout, passes, statistics
+from harmjax.scorers import measures
 
 MOST_KINDS = 32
 NOTHING = np.zeros((MOST_KINDS, 3), np.int32)  # the tally of no message

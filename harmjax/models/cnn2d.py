@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from harmjax import types
 from harmjax.models import linen
-from harmjax.models import norm as norms
+from harmjax.models.ops import norm as norms
 
 CHANNELS = (16, 32, 64)
 

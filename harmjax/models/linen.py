@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from harmjax import types
-from harmjax.models import along as alongs
-from harmjax.models import conv, first, pool
-from harmjax.models import norm as norms
+from harmjax.models.ops import along as alongs
+from harmjax.models.ops import conv, first, pool
+from harmjax.models.ops import norm as norms
 
 
 def classifier(module: nn.Module) -> types.Classifier:

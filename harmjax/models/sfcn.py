@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from harmjax import types
-from harmjax.models import linen, pool
-from harmjax.models import norm as norms
+from harmjax.models import linen
+from harmjax.models.ops import norm as norms
+from harmjax.models.ops import pool
 
 CHANNELS = (32, 64, 128, 256, 256, 64)
 KERNELS = (3, 3, 3, 3, 3, 1)

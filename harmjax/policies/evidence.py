@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from harmjax import conformal, measures, types
-from harmjax.apart import apart
+from harmjax import types
+from harmjax.engine.apart import apart
+from harmjax.policies import conformal
+from harmjax.scorers import measures
 
 
 class Yardstick(NamedTuple):

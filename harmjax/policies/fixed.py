@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from harmjax import offers, types
-from harmjax.policies import trails
+from harmjax.engine import trails
 
 
 def under_mask(keep=None, *, word=None) -> types.QualityControl:

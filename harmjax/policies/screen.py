@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import offers, types
-from harmjax.apart import apart
-from harmjax.policies import centre_test, evidence, trails
+from harmjax.engine import trails
+from harmjax.engine.apart import apart
+from harmjax.policies import centre_test, evidence
 
 FAMILIES = ("margin", "appearance")
 MODEL_FREE = ("appearance",)  # evidence that training on a sample does not change

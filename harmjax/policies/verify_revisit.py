@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import offers, task, types
-from harmjax.apart import apart
-from harmjax.learner import select
-from harmjax.policies import trails
+from harmjax.engine import trails
+from harmjax.engine.apart import apart
+from harmjax.engine.learner import select
 
 
 class State(NamedTuple):

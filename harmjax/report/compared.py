@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from harmjax import sweep
 from harmjax.report import results
+from harmjax.sweeps import sweep
 
 LOWEST = "test_lowest_sensitivity"
 RATES = (("test_fpr", "False-positive rate, test"), ("test_fnr", "False-negative rate, test"))

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 
-from harmjax import sweep, tables
+from harmjax import tables
 from harmjax.report import compared, detection_charts, drawing, markup, results, style
+from harmjax.sweeps import sweep
 
 MATRICES = (
     ("recall", "Recall: share of planted harmful samples that were eliminated"),

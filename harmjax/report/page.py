@@ -3,8 +3,8 @@
 import os
 import pathlib
 
-from harmjax import preparation
 from harmjax.report import confusion, head, markup, results, sections, style
+from harmjax.runs import preparation
 
 
 def write(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import logbook, tables, types
+from harmjax import tables, types
+from harmjax.runs import logbook
 
 HARM = ("subject", "centre", "label", "harm", "p_value", "mask", "verdict", "cycle")
 SIMULATED = ("corrupted", "kind")

@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 
-from harmjax import sweep, tables
+from harmjax import tables
 from harmjax.report import compared, drawing, markup, style
+from harmjax.sweeps import sweep
 
 LEGEND = 120  # letters beside one another
 CHOSEN = {"loss": "Loss, verification (nats)", "auroc": "AUROC, verification"}
@@ -17,7 +18,7 @@ def write(workdir, table: sweep.Table, replicates, choose_by: str) -> pathlib.Pa
 
     Args:
         workdir: Of the sweep.
-        table: From `harmjax.sweep`.
+        table: From `harmjax.sweeps.sweep`.
         replicates: Settings that only repeat a run, such as ('seed',).
         choose_by: 'loss' or 'auroc'.
     """

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from harmjax import scorers, task, types
-from harmjax.apart import apart
+from harmjax.engine.apart import apart
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
 DERIVATIVES = ("jvp", "difference")

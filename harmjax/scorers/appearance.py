@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import descriptors, scorers, types
-from harmjax.apart import apart
-from harmjax.scorers import distance
+from harmjax import scorers, types
+from harmjax.engine.apart import apart
+from harmjax.scorers import descriptors, distance
 
 FLOOR = 0.005  # smallest standard deviation of an entry that counts
 CUT = 10.0  # standard deviations that one entry may count
@@ -14,7 +14,7 @@ CUT = 10.0  # standard deviations that one entry may count
 def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     """A scorer by how unlike the verification scans a scan looks, whatever its label.
 
-    The descriptor of `harmjax.descriptors` is compared with the mean of the verification scans by
+    The descriptor of `descriptors` is compared with the mean of the verification scans by
     the Mahalanobis distance, on descriptors scaled to unit variance and with a shrunk correlation
     matrix. Harm is the logarithm of the squared distance over the descriptor's length. It sees
     damaged images at once, before any training, and never a wrong label. It says "unlike", which is

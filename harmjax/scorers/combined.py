@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from harmjax import measures, types
+from harmjax import types
+from harmjax.scorers import measures
 
 FAMILIES = ("alignment", "influence", "margin", "loss", "distance")
 SHARED = {  # settings that are handed on, and to whom

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import precision, scorers, types
-from harmjax.apart import apart
+from harmjax import scorers, types
+from harmjax.engine import precision
+from harmjax.engine.apart import apart
 
 
 def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:

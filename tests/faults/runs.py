@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from harmjax import checkpoints
+from harmjax.runs import checkpoints
 from tests import conftest
 
 ROOT = pathlib.Path(__file__).parents[2]

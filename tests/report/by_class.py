@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 
-from harmjax import defaults, logbook, metrics, preparation, training, types
+from harmjax import defaults, metrics, types
 from harmjax.report import page
+from harmjax.runs import logbook, preparation, training
 
 CLASSES = ("HC", "MCI", "AD")
 CENTRES = ("Aix", "Bonn", "Cork")

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import strategies
 from hypothesis.extra import numpy as arrays
 
-from harmjax import defaults, detection, logbook, metrics, sweep, sweep_jobs, tables, training
+from harmjax import defaults, metrics, tables
 from harmjax.report import compared, confusion, page, results, sections
 from harmjax.report import detection as grid_page
 from harmjax.report import sweep as sweep_page
+from harmjax.runs import logbook, training
+from harmjax.sweeps import detection, jobs, sweep
 from tests.report import by_class, written
 from tests.report.written import HOSTILE, Reader, read
 
@@ -245,7 +247,7 @@ def test_compared_policies_are_measured_by_class(tmp_path):
 
 
 def test_swept_settings_are_measured_by_class(tmp_path):
-    columns = ("seed", *sweep_jobs.columns(by_class.config("none")), "run")
+    columns = ("seed", *jobs.columns(by_class.config("none")), "run")
     rows = [dict(zip(columns, map(str, row), strict=True)) for row in grid_rows(columns)]
     rows = [row | {"problem": ""} for row in rows]
     table = sweep.Table(columns, ("seed",), rows)

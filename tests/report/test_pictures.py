@@ -10,8 +10,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from harmjax import logbook
 from harmjax.report import page, slices
+from harmjax.runs import logbook
 from tests.report.written import read, study, volumes, write_run
 
 

@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 
-from harmjax import defaults, logbook, preparation, tables, types
+from harmjax import defaults, tables, types
 from harmjax.report import markup
+from harmjax.runs import logbook, preparation
 
 CENTRES = ("North", "South", "West")
 CENTRE = np.repeat([0, 1, 2], 4)

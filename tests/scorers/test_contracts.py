@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax import descriptors, itinerary, measures, offers, scorers, statistics, types
-from harmjax.federations import memory, passes, stepwise, stream, traffic
-from harmjax.scorers import combined
+from harmjax import offers, scorers, types
+from harmjax.engine import itinerary
+from harmjax.federations import memory, passes, statistics, stepwise, stream, traffic
+from harmjax.scorers import combined, descriptors, measures
 from tests import sites
 from tests.scorers.twins import (
     CLEAN,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from harmjax import descriptors, measures, offers, scorers, statistics, types
-from harmjax.federations import memory
-from harmjax.scorers import combined, neighbours
+from harmjax import offers, scorers, types
+from harmjax.federations import memory, statistics
+from harmjax.scorers import combined, descriptors, measures, neighbours
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,

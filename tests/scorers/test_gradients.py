@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import measures, offers, statistics, types
-from harmjax.federations import memory, passes
-from harmjax.scorers import influence
+from harmjax import offers, types
+from harmjax.federations import memory, passes, statistics
+from harmjax.scorers import influence, measures
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,

@@ -6,8 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from harmjax import learner, measures, models, offers, task, types
+from harmjax import models, offers, task, types
+from harmjax.engine import learner
 from harmjax.federations import memory
+from harmjax.scorers import measures
 
 N, M, F, B = 24, 60, 4, 4
 

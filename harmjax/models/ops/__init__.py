@@ -1,0 +1,1 @@
+"""Convolution, pooling and normalisation as functions, with a form per shape and processor."""
