@@ -67,7 +67,7 @@ def program(learner, policy, train, held_out, key, **course):
         held_out,
         courses.course(train.centre, key, **course),
         stops_per_call=STOPS,
-        watch=lambda traveller, stops, trail, first: np.asarray(trail.loss),
+        watch=lambda traveller, stops, info, first: np.asarray(info.loss),
     )
 
 

@@ -10,7 +10,7 @@ the cohort of configs/suite83.py.
 from configs import suite83
 
 FAMILIES = (
-    *(("margin",), ("alignment",), ("distance",), ("appearance",)),
+    *(("margin",), ("alignment",), ("mahalanobis",), ("appearance",)),
     *(("margin", "appearance"), ("margin", "alignment", "appearance")),
 )
 IMAGES = ("inversion", "noise", "motion", "thick_slices", "bias_field")

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     image: Array  # [B, *S] as stored
     label: Array  # [B] int32
     keys: Array  # [B] typed PRNG keys, one per sample
-    fold: Array  # [B] int32, 0 or 1: which half of its centre's scans the sample is in
+    fold: Array  # [B] int32, 0 or 1, of its centre's scans, for cross-fitting
 
 
 class Variables(NamedTuple):
@@ -165,7 +165,7 @@ class Travel(NamedTuple):
     state: PyTree  # of the quality control
 
 
-class Trail(NamedTuple):
+class Info(NamedTuple):
     """What the log keeps: one row per trial, `kind` NO_TRIAL where a slot was not used."""
 
     kind: Array  # [R] int32, index into TRIAL_KINDS
@@ -193,9 +193,9 @@ class QualityControl(NamedTuple):
 
     init: Callable[..., PyTree]  # (num_samples, confusion [K, K] of the first model) -> state
     offer: Callable[..., Offer]  # (state, cycle) -> what the cycle's stops hold
-    visit: Callable[..., tuple[Travel, Trail]]
-    # (Federation, Travel, leg: Stop [T]) -> (Travel, Trail [T, R])
-    close: Callable[..., tuple[Travel, Trail]]  # (Federation, Travel, cycle) -> ...
+    visit: Callable[..., tuple[Travel, Info]]
+    # (Federation, Travel, leg: Stop [T]) -> (Travel, Info [T, R])
+    close: Callable[..., tuple[Travel, Info]]  # (Federation, Travel, cycle) -> ...
     verdicts: Callable[..., "Verdicts"]  # (state, cycle) -> Verdicts
     open: Callable[..., Travel] | None = None  # (Federation, Travel, cycle) -> ..., before a cycle
 

@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-FORMAT = 3  # of a run's folder; raise it when an older one cannot be read any more
+FORMAT = 4  # of a run's folder; raise it when an older one cannot be read any more
 UNFINISHED = (
     *(f"*.{kind}.part" for kind in ("csv", "json", "html", "npz", "png")),
     *("checkpoints/*.part", "checkpoints/*.part.orbax-checkpoint-tmp*"),

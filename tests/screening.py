@@ -16,7 +16,7 @@ KEY = jax.random.key(5)
 def samples(seed, each=EACH, num_classes=2):
     """Two classes lie on either side of 0 in the first feature; a third is far off in the second.
 
-    Of three, all are in both halves of every centre.
+    Of three, all are in both folds of every centre.
     """
     rng = np.random.default_rng(seed)
     number = CENTRES * each

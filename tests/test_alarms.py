@@ -88,7 +88,7 @@ def unchanged(fed, cycle):
 
 
 def mixed(seed):
-    """Samples of both classes in either half of every centre, 60 at each."""
+    """Samples of both classes in either fold of every centre, 60 at each."""
     found = samples(seed, 60)
     label = (np.arange(len(found.label)) // 2 % 2).astype(np.int32)
     image = found.image.copy()
@@ -201,14 +201,14 @@ def test_one_of_three_classes_without_a_family_blinds_it(lost):
 
     asked = evidence.families(("margin", "appearance"))
     before = jnp.zeros((240, 2)), jnp.zeros((240, 2), jnp.int32)
-    yard, *_ = evidence.yardstick(asked, fed._replace(survey=survey), model, 0, *before)
+    made, *_ = evidence.calibrate(asked, fed._replace(survey=survey), model, 0, *before)
     number = np.bincount(held_out.label)
     known = np.where(np.arange(3) == lost, 0, number)
-    assert yard.families.number.tolist() == [number.tolist(), known.tolist()]
-    assert yard.fused.number.tolist() == number.tolist()
-    assert bool(yard.blind) == (lost is not None)
-    assert np.isnan(np.asarray(yard.middle)).tolist() == [[False, c == lost] for c in range(3)]
-    assert evidence.measurable(yard.families).tolist() == [[True, c != lost] for c in range(3)]
+    assert made.families.number.tolist() == [number.tolist(), known.tolist()]
+    assert made.fused.number.tolist() == number.tolist()
+    assert bool(made.blind) == (lost is not None)
+    assert np.isnan(np.asarray(made.middle)).tolist() == [[False, c == lost] for c in range(3)]
+    assert evidence.measurable(made.families).tolist() == [[True, c != lost] for c in range(3)]
 
 
 @pytest.mark.parametrize("kept, blind", [(1, False), (0, True)])
@@ -225,13 +225,13 @@ def test_scans_that_lack_a_family_do_not_calibrate_the_fused_evidence(trained_on
 
     asked = evidence.families(("margin", "appearance"))
     before = jnp.zeros((480, 2)), jnp.zeros((480, 2), jnp.int32)
-    yard, _, visits = evidence.yardstick(asked, fed._replace(survey=survey), model, 0, *before)
+    made, _, visits = evidence.calibrate(asked, fed._replace(survey=survey), model, 0, *before)
     of_class = [int((known & (held_out.label == c)).sum()) for c in range(2)]
     assert visits.sum(axis=0).tolist() == [480, sum(of_class)]
-    assert yard.families.number.tolist() == [[240, 240], of_class]
-    assert yard.fused.number.tolist() == ([240, 240] if blind else of_class)
-    assert bool(yard.blind) == blind
-    assert np.isnan(np.asarray(yard.middle)[:, 1]).all() == blind
+    assert made.families.number.tolist() == [[240, 240], of_class]
+    assert made.fused.number.tolist() == ([240, 240] if blind else of_class)
+    assert bool(made.blind) == blind
+    assert np.isnan(np.asarray(made.middle)[:, 1]).all() == blind
 
 
 def test_what_convicted_a_sample_is_logged(trained_on):
@@ -240,7 +240,7 @@ def test_what_convicted_a_sample_is_logged(trained_on):
     image = train.image.copy()
     image[train.centre == 2, 1:] *= 2.2
     policy, state, records = run(train._replace(image=image), mixed(1), model)
-    closing, set_aside = records[1].closing, records[0].trail
+    closing, set_aside = records[1].closing, records[0].info
     gone = np.isin(closing.kind, (types.EXAMINATION, types.CENTRE)) & ~closing.accepted
     assert closing.ids[gone, 0].tolist() == np.flatnonzero(state.eliminated).tolist()
     due = np.isin(closing.ids[:, 0], set_aside.ids[set_aside.kind == types.SUSPICION])

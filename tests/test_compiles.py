@@ -25,7 +25,7 @@ def test_no_cycle_but_a_phases_first_compiles(
     patients.policy.name, messages = policy, {}
     patients.train.warmup_cycles, patients.train.cycles = 3, 7
     if policy == "screen":
-        patients.policy.screen.families = ("margin", "distance")
+        patients.policy.screen.families = ("margin", "mahalanobis")
         patients.train.minimum_group = 2
     if federation == "loopback":
         study = preparation.prepare(patients, tmp_path / "data", progress=False)

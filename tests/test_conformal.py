@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies
 from scipy import stats
 
-from harmjax.policies import centre_test, conformal, evidence, screen
+from harmjax.policies import centrewise, conformal, evidence, screen
 
 
 def test_p_values_count_the_class_alone():
@@ -84,10 +84,10 @@ def test_good_samples_are_called_suspicious_as_often_as_promised(number, shares)
             return jax.vmap(p_fn, (0, 1, None), 1)(scales, values, label)
 
         share = jnp.array(shares) / sum(shares)
-        own = evidence.fuse(tails(conformal.own_p_value, held, held_label), share)
+        own = evidence.combine_p_values(tails(conformal.own_p_value, held, held_label), share)
         fused = conformal.scale(own, held_label)
         new = tails(conformal.p_value, shown[number:], label[number:])
-        return conformal.p_value(fused, evidence.fuse(new, share), label[number:])
+        return conformal.p_value(fused, evidence.combine_p_values(new, share), label[number:])
 
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 200)))
     for alpha in (0.01, 0.05):
@@ -129,7 +129,7 @@ def test_variance_components_of_balanced_centres():
     centre = np.repeat(np.arange(2000), 10)
     own = 0.5 * rng.normal(size=2000)
     score = own[centre] + rng.normal(size=20000)
-    found = centre_test.components(jnp.asarray(score - score.mean()), centre, 20000)
+    found = centrewise.components(jnp.asarray(score - score.mean()), centre, 20000)
     np.testing.assert_allclose([found[0], found[2]], [own.var(), 1.0], rtol=0.1)
     assert found[0] < found[1] < 1.2 * found[0]
 
@@ -146,9 +146,9 @@ def test_weak_evidence_adds_up_over_a_centre_but_not_what_its_good_scans_share()
     held_out = p_values(0.0)[:, None], jnp.asarray(centre)
     bad = np.where(centre == 3, 2.5, 0.0)
     used = jnp.ones(200, bool)
-    found = centre_test.harmful((p_values(bad)[:, None], jnp.asarray(centre), used), held_out, 0.01)
+    found = centrewise.harmful((p_values(bad)[:, None], jnp.asarray(centre), used), held_out, 0.01)
     assert set(centre[np.asarray(found)]) == {3}
-    clean = centre_test.harmful((p_values(0)[:, None], jnp.asarray(centre), used), held_out, 0.01)
+    clean = centrewise.harmful((p_values(0)[:, None], jnp.asarray(centre), used), held_out, 0.01)
     assert not clean.any()
 
 
@@ -162,7 +162,7 @@ def test_what_is_not_known_neither_convicts_nor_excuses_a_centre():
 
     def found(trained, held, used=used):
         training = jnp.asarray(trained), jnp.asarray(centre), used
-        harmful = centre_test.harmful(training, (jnp.asarray(held), jnp.asarray(centre)), 0.01)
+        harmful = centrewise.harmful(training, (jnp.asarray(held), jnp.asarray(centre)), 0.01)
         return set(centre[np.asarray(harmful)].tolist())
 
     assert found(trained, held) == {3}
@@ -172,8 +172,8 @@ def test_what_is_not_known_neither_convicts_nor_excuses_a_centre():
     # Less known is like fewer samples, not like other ones.
     kept = np.flatnonzero(half[:, 0])
     training = jnp.asarray(trained[kept]), jnp.asarray(centre[kept]), used[kept]
-    fewer = centre_test.harmful(training, (jnp.asarray(held), jnp.asarray(centre)), 0.01)
-    lost = centre_test.harmful(
+    fewer = centrewise.harmful(training, (jnp.asarray(held), jnp.asarray(centre)), 0.01)
+    lost = centrewise.harmful(
         (jnp.where(half, trained, jnp.nan), jnp.asarray(centre), used),
         (jnp.asarray(held), jnp.asarray(centre)),
         0.01,
@@ -195,7 +195,7 @@ def test_hospitals_that_differ_are_not_called_harmful(centres, spread):
     def p_values(score):
         return jnp.asarray(stats.norm.sf(score / np.hypot(1, spread)))[:, None]
 
-    harmful = jax.jit(lambda *p: centre_test.harmful((p[0], centre, p[1]), (p[2], small), 0.05))
+    harmful = jax.jit(lambda *p: centrewise.harmful((p[0], centre, p[1]), (p[2], small), 0.05))
     false = []
     for _ in range(200):
         own = spread * rng.normal(size=centres)

@@ -113,11 +113,11 @@ def test_a_leg_is_its_stops_in_a_row(name):
 def test_evidence_at_a_stop_is_of_the_samples_that_are_there(name, num_classes):
     """Each against the fold that it is not in."""
     lrn, model, fed = make(name, num_classes)
-    asked = measures.cross_fitted([measures.measure(n) for n in ("margin", "distance")])
+    asked = measures.cross_fitted([measures.measure(n) for n in ("margin", "mahalanobis")])
     rng = np.random.default_rng(0)
     mean = rng.normal(size=(2, num_classes, 5)).astype(np.float32)
     whiten = np.stack([np.eye(5), 2 * np.eye(5)]).astype(np.float32)
-    reference = {"margin": {}, "distance": {"mean": mean, "whiten": whiten}}
+    reference = {"margin": {}, "mahalanobis": {"mean": mean, "whiten": whiten}}
     found = fed.at(asked, model, offers.leg(STOP), reference)
     label = of_classes(TRAIN, num_classes).label[IDS]
     off = np.asarray(lrn.features(model, TRAIN.image[IDS])) - mean[IDS % 2, label]
@@ -223,9 +223,11 @@ def test_a_survey_is_about_every_held_out_scan_in_its_place(name, num_classes):
     label = of_classes(HELD_OUT, num_classes).label
     np.testing.assert_allclose(found, _margins(lrn, model, HELD_OUT.image, label), rtol=1e-5)
     assert (np.asarray(fed.held_out_centre) == HELD_OUT.centre).all()
-    folded = measures.cross_fitted([measures.measure("distance")])
+    folded = measures.cross_fitted([measures.measure("mahalanobis")])
     mean = np.stack([np.full((num_classes, 5), f, np.float32) for f in (-1, 2)])
-    reference = {"distance": {"mean": mean, "whiten": np.stack([np.eye(5, dtype=np.float32)] * 2)}}
+    reference = {
+        "mahalanobis": {"mean": mean, "whiten": np.stack([np.eye(5, dtype=np.float32)] * 2)}
+    }
     found = fed.survey(folded, model, reference)
     fold = np.where(meant(0, 0), 0, 1)
     off = np.asarray(lrn.features(model, HELD_OUT.image)) - mean[fold, 0]
@@ -294,12 +296,12 @@ def test_every_federation_decides_alike(name, policy, num_classes):
     close(one.model, two.model, rtol=1e-5, atol=1e-6)
     for a, b in zip(compiled, asked, strict=True):
         assert (a.stops.ids == b.stops.ids).all() and (a.stops.weight == b.stops.weight).all()
-        for x, y in ((a.trail, b.trail), (a.closing, b.closing)):
+        for x, y in ((a.info, b.info), (a.closing, b.closing)):
             assert (x.kind == y.kind).all() and (x.ids == y.ids).all()
             assert (x.accepted == y.accepted).all()
             assert (x.confusion == y.confusion).all() and (x.reference == y.reference).all()
             assert x.confusion.shape == (*x.kind.shape, num_classes, num_classes)
-    kinds = np.concatenate([r.trail.kind.ravel() for r in compiled])
+    kinds = np.concatenate([r.info.kind.ravel() for r in compiled])
     expected = {
         "none": {types.UNVERIFIED},
         "verify_revisit": {types.BATCH, types.SINGLE},
@@ -353,10 +355,10 @@ def test_no_policy_takes_up_a_model_that_is_not_finite(policy):
     steps = travel.steps(fed, policy, draw)
     start = types.Travel(model, policy.init(N, confusion))
     after, record = jax.jit(lambda traveller: travel.cycle(steps, traveller, 0))(start)
-    trail = record.trail
+    info = record.info
     close(after.model, model, rtol=0)
-    tried = np.isin(trail.kind, (types.BATCH, types.UNVERIFIED))
-    assert tried.any() and np.isnan(np.asarray(trail.loss)[tried]).all()
+    tried = np.isin(info.kind, (types.BATCH, types.UNVERIFIED))
+    assert tried.any() and np.isnan(np.asarray(info.loss)[tried]).all()
 
 
 @pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])

@@ -99,8 +99,8 @@ def test_settings_reach_the_scorer_at_the_centre(name, num_classes):
 def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="no 'marjin' in scorers; known: .*margin"):
         measures.resolved(measures.measure("marjin"))
-    with pytest.raises(ValueError, match="scorer distance: .*'depth'.*settings: .*'depth', 3"):
-        measures.resolved(measures.measure("distance", {"depth": 3}))
+    with pytest.raises(ValueError, match="scorer mahalanobis: .*'depth'.*settings: .*'depth', 3"):
+        measures.resolved(measures.measure("mahalanobis", {"depth": 3}))
     with pytest.raises(ValueError, match="'error_rate' tries updates out and measures nothing"):
         measures.resolved(measures.measure("error_rate"))
 
@@ -121,41 +121,41 @@ def verified_against(settings_):
     """What `screen` measures verification scans by, in robust standard deviations."""
     lrn, model, train, held_out = held(3)
     fed = memory.memory(lrn, train, held_out, KEY, minimum=2)
-    policy = screen.screen(families=("margin", "distance"), settings=settings_)
+    policy = screen.screen(families=("margin", "mahalanobis"), settings=settings_)
     state = policy.init(len(train.label), fed.total("confusion", model))
     opened = jax.jit(lambda t: policy.open(fed, t, 0))(types.Travel(model, state))
-    return np.asarray(opened.state.yardstick.reference["distance"]["whiten"])
+    return np.asarray(opened.state.calibration.reference["mahalanobis"]["whiten"])
 
 
 def test_settings_of_screen_reach_its_scorers():
     lrn, model, train, held_out = held(3)
     fed = memory.memory(lrn, train, held_out, KEY, minimum=2)
-    other = {"distance": {"shrinkage": 0.7}}
+    other = {"mahalanobis": {"shrinkage": 0.7}}
     for shrinkage, told in ((0.1, None), (0.1, {"margin": {}}), (0.7, other)):
         found = verified_against(told)
-        scorer = scorers.get("distance")(shrinkage=shrinkage)
+        scorer = scorers.get("mahalanobis")(shrinkage=shrinkage)
         for own in range(2):
             expected = scorer.reference(fed, model, 0, fold=1 - own)["whiten"]
             np.testing.assert_allclose(found[own], expected, rtol=1e-3, atol=1e-4)
-    asked = evidence.families(("margin", "distance"), settings=other)
+    asked = evidence.families(("margin", "mahalanobis"), settings=other)
     members = dict(asked.measure.settings)["members"]
     assert members == (
         measures.measure("margin"),
-        measures.measure("distance", {"shrinkage": 0.7}),
+        measures.measure("mahalanobis", {"shrinkage": 0.7}),
     )
 
 
 @pytest.mark.parametrize(
     ("told", "match"),
     [
-        ({"distance": {"depth": 3}}, "scorer distance: .*'depth'"),
-        ({"distance": {"shrinkage": 0.0}}, "distance.shrinkage=0.0"),
-        ({"loss": {}}, r"screen.settings has \['loss'\], .* screen.families=\('margin', 'dist"),
+        ({"mahalanobis": {"depth": 3}}, "scorer mahalanobis: .*'depth'"),
+        ({"mahalanobis": {"shrinkage": 0.0}}, "mahalanobis.shrinkage=0.0"),
+        ({"loss": {}}, r"screen.settings has \['loss'\], .* screen.families=\('margin', 'maha"),
     ],
 )
 def test_settings_that_screen_cannot_hand_on_are_refused(told, match):
     with pytest.raises(ValueError, match=match):
-        policies.get("screen")(families=("margin", "distance"), settings=told)
+        policies.get("screen")(families=("margin", "mahalanobis"), settings=told)
 
 
 def test_settings_of_screen_come_from_the_config(tmp_path):

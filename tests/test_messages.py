@@ -11,7 +11,7 @@ from harmjax.runs import training
 from tests import classes, conftest, sites
 
 RUNS = {
-    "screen": ("screen", "travelling", 3, {"alpha": 0.3, "families": ("margin", "distance")}),
+    "screen": ("screen", "travelling", 3, {"alpha": 0.3, "families": ("margin", "mahalanobis")}),
     "verify_revisit": ("verify_revisit", "travelling", 2, {"revisit_after": 1}),
     "averaging": ("none", "federated", 3, {}),
 }

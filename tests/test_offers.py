@@ -126,10 +126,10 @@ def test_in_a_whole_run_who_is_dropped_is_never_met_and_who_is_kept_is_always_tr
         ids, weight = np.asarray(record.stops.ids), np.asarray(record.stops.weight)
         assert np.sort(ids[ids < N]).tolist() == np.flatnonzero(offer.met).tolist()
         assert set(kept) <= set(ids[weight == 1]) and not weight[ids == N].any()
-        tried = {i for trail in record[1:3] for i in np.asarray(trail.ids).ravel()}
+        tried = {i for info in record[1:3] for i in np.asarray(info.ids).ravel()}
         assert not tried & set(dropped) and not set(ids.ravel()) & set(dropped)
-        learned = np.isin(record.trail.kind, (types.UNVERIFIED, types.BATCH))
-        assert set(kept) <= set(np.asarray(record.trail.ids)[learned].ravel())
+        learned = np.isin(record.info.kind, (types.UNVERIFIED, types.BATCH))
+        assert set(kept) <= set(np.asarray(record.info.ids)[learned].ravel())
     offer, verdicts = (
         asked(traveller.state, CYCLES) for asked in (policy(word).offer, policy(word).verdicts)
     )

@@ -71,10 +71,10 @@ def test_a_cycle_compiles_once_and_keeps_the_form_of_what_travels(name, num_clas
 def test_what_is_set_aside_is_not_learned_from(name, num_classes):
     _, policy, there, records, _ = travelled(name, num_classes)
     learning = (types.UNVERIFIED, types.BATCH, types.SINGLE, types.COPIED)
-    for cycle, (stops, trail, *_) in enumerate(records):
+    for cycle, (stops, info, *_) in enumerate(records):
         offer = policy.offer(there[cycle].state, cycle)
         out = np.asarray(offer.weight) == 0
-        met = trail.ids[np.isin(trail.kind, learning)]
+        met = info.ids[np.isin(info.kind, learning)]
         assert not out[met[met < N]].any()
         visited = np.sort(stops.ids[stops.ids < N])
         assert visited.tolist() == np.flatnonzero(offer.met).tolist()
@@ -86,15 +86,15 @@ def test_the_trail_has_the_confusion_of_all_classes(name, num_classes):
     held_out = task.totals(np.asarray(fed.total("confusion", there[0].model)))
     header = logbook.decision_columns(classes.NAMES[num_classes])
     names, centres = [f"p{i}" for i in range(N)], "ABCDE"
-    for cycle, (stops, trail, closing, _) in enumerate(records):
-        for part in (trail, closing):
+    for cycle, (stops, info, closing, _) in enumerate(records):
+        for part in (info, closing):
             compared = np.isin(part.kind, (*types.COMPARED, *types.JUDGED))
             for confusion in (part.confusion, part.reference):
                 assert confusion.shape == (*part.kind.shape, num_classes, num_classes)
                 assert confusion.dtype == np.int32
                 assert (task.totals(confusion[compared]) == held_out).all()
                 assert not confusion[part.kind == types.NO_TRIAL].any() or name == "screen"
-        rows = logbook.decision_rows(cycle, stops, trail, closing, names, centres, fed.centre)
+        rows = logbook.decision_rows(cycle, stops, info, closing, names, centres, fed.centre)
         assert all(len(row) == len(header) for row in rows)
         assert bool(rows) or name in policies.UNVERIFYING
 
@@ -111,10 +111,10 @@ def test_an_empty_stop_changes_nothing(name):
             traveller = policy.open(fed, traveller, CYCLES)
         return traveller, *policy.visit(fed, traveller, empty)
 
-    before, after, trail = visit(there[-1])
+    before, after, info = visit(there[-1])
     for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(x, y)
-    assert not np.asarray(trail.kind).any() and (np.asarray(trail.ids) == N).all()
+    assert not np.asarray(info.kind).any() and (np.asarray(info.ids) == N).all()
 
 
 def test_every_policy_is_tried():

@@ -30,7 +30,7 @@ def test_planted_samples_are_set_aside_at_once_and_eliminated_at_the_examination
     assert verdicts.eliminated.mean() < 0.08
     offer = policy.offer(traveller.state, 4)
     assert not offer.met[jnp.array(bad)].any() and not offer.weight[jnp.array(bad)].any()
-    first = records[0].trail
+    first = records[0].info
     suspected = first.ids[first.kind == types.SUSPICION].ravel()
     learned = first.ids[first.kind == types.UNVERIFIED].ravel()
     assert set(bad) <= set(suspected) and not set(bad) & set(learned)
@@ -66,8 +66,8 @@ def test_of_three_classes_the_wrong_labels_and_the_damaged_scans_are_found():
     assert not verdicts.alarms.any()
     others = np.delete(np.asarray(verdicts.harm), [*flipped, *bad])
     assert (np.asarray(verdicts.harm)[flipped] > np.quantile(others, 0.9)).all()
-    for _, trail, closing, _ in records:
-        assert trail.confusion.shape[-2:] == closing.confusion.shape[-2:] == (3, 3)
+    for _, info, closing, _ in records:
+        assert info.confusion.shape[-2:] == closing.confusion.shape[-2:] == (3, 3)
         judged = np.isin(closing.kind, types.JUDGED)
         assert (closing.confusion[judged].sum((1, 2)) == len(held_out.label)).all()
 
@@ -89,14 +89,18 @@ def test_each_of_three_classes_is_measured_with_its_own_scale():
             return found | {"harm": jnp.where(of_class, unit * found["harm"] + zero, found["harm"])}
 
         other = fed._replace(survey=lambda *args: changed(fed.survey(*args)))
-        yard = evidence.yardstick(asked, other, model, 0, nothing, nothing.astype(int))[0]
+        made = evidence.calibrate(asked, other, model, 0, nothing, nothing.astype(int))[0]
         ids = jnp.arange(len(train.label))
         leg = offers.leg(types.Stop(jnp.int32(0), jnp.int32(0), ids, jnp.ones(len(ids))))
-        found = changed(fed.at(asked.measure, model, leg, yard.reference))
+        found = changed(fed.at(asked.measure, model, leg, made.reference))
         found = jax.tree.map(lambda x: x[0], found)
         label = found["label"].astype(int)
-        units = evidence.in_units(yard, found["harm"], label)
-        return evidence.p_values(asked, yard, units, label), yard.middle, yard.spread
+        units = evidence.standardise(made, found["harm"], label)
+        return (
+            evidence.p_values(asked, made, units, label),
+            made.middle,
+            made.spread,
+        )
 
     p_value, middle, spread = told(1.0, 0.0)
     again, moved, wider = told(16.0, 64.0)
@@ -168,9 +172,13 @@ def test_whom_a_person_keeps_is_trained_on_whatever_it_looks_like():
 def test_shares_weigh_the_families_whatever_their_unit():
     tails = jnp.array([[0.01, 1.0], [1.0, 0.01]])
     shares = evidence.families(("margin", "appearance"), (3, 1)).shares
-    np.testing.assert_allclose(evidence.fuse(tails, shares), np.log([75.25, 25.75]), rtol=1e-6)
+    np.testing.assert_allclose(
+        evidence.combine_p_values(tails, shares), np.log([75.25, 25.75]), rtol=1e-6
+    )
     equal = evidence.families(("margin", "appearance")).shares
-    np.testing.assert_allclose(evidence.fuse(tails, equal), np.log([50.5, 50.5]), rtol=1e-6)
+    np.testing.assert_allclose(
+        evidence.combine_p_values(tails, equal), np.log([50.5, 50.5]), rtol=1e-6
+    )
 
 
 def test_a_family_with_more_of_the_level_finds_its_harm_at_smaller_p_values():
@@ -198,8 +206,8 @@ def test_a_verification_scan_is_measured_against_the_other_fold(num_classes):
     asked = evidence.families(("appearance",))
     nothing = jnp.zeros((len(held_out.label), 1))
     before = nothing, nothing.astype(jnp.int32)
-    yard, total, visits = evidence.yardstick(asked, fed, model, 0, *before)
-    assert (visits == 1).all() and not yard.blind
+    made, total, visits = evidence.calibrate(asked, fed, model, 0, *before)
+    assert (visits == 1).all() and not made.blind
     fold, scorer = np.arange(len(held_out.label)) % 2, scorers.get("appearance")()
     harm = np.zeros(len(fold))
     for own in range(2):
@@ -216,7 +224,7 @@ def test_a_verification_scan_is_measured_against_the_other_fold(num_classes):
         expected = (harm[own] - middle) / spread
         np.testing.assert_allclose(total[own, 0], expected, rtol=1e-3, atol=1e-3)
     predicted = np.asarray(lrn.logits(model, held_out.image)).argmax(1)
-    assert yard.confusion.tolist() == classes.confused(held_out.label, predicted, num_classes)
+    assert made.confusion.tolist() == classes.confused(held_out.label, predicted, num_classes)
 
 
 def test_the_settings_of_a_scorer_reach_what_centres_measure():

@@ -121,7 +121,7 @@ def test_settings_that_cannot_work_are_named_before_training(patients, tmp_path,
 
 def test_evidence_needs_verification_scans_that_may_be_summed(patients, tmp_path):
     patients.policy.name = "screen"
-    with pytest.raises(ValueError, match="0 verification scans in either half"):
+    with pytest.raises(ValueError, match="0 verification scans in either fold"):
         training.train(patients, tmp_path / "run", progress=False)
     patients.train.minimum_group = 2
     training.train(patients, tmp_path / "run", progress=False)
@@ -159,11 +159,11 @@ def test_costs_of_a_run_are_those_of_its_messages(patients, tmp_path):
     assert phases["verify"]["bytes"] == len(rows) * 8 * 16
     assert phases["score"]["forward_equivalents"] == phases["score"]["bytes"] == 0
 
-    patients.policy.name, patients.policy.screen.families = "screen", ("margin", "distance")
+    patients.policy.name, patients.policy.screen.families = "screen", ("margin", "mahalanobis")
     patients.train.cycles = 3
     training.train(patients, tmp_path / "screened", progress=False)
     score = json.loads((tmp_path / "screened" / "cost.json").read_text())["phases"]["score"]
-    # Once over 43 patients and 40 verification scans, and once over those whose half of a centre
+    # Once over 43 patients and 40 verification scans, and once over those whose fold of a centre
     # has two, for the distance: 2 + 3 of 5 at all centres.
     assert (score["forward"], score["gradient"], score["jvp"]) == (43 + 40 + 40, 0, 0)
     moments = 4 * (2 + 2 * 32 + 32 * 32)  # of 32 features, by class

@@ -246,13 +246,13 @@ def test_of_three_classes_any_one_decides_by_its_own_denominator(what):
     ]
     leg = one_stop(7, [0, 1, 2, 2, 2], 2)
     before = types.Travel(jnp.int32(0), state)
-    after, trail = jax.jit(lambda travel: policy.visit(fed, travel, leg))(before)
-    trail = jax.tree.map(lambda x: x[0], trail)
-    assert bool(trail.accepted[0]) is not harmful
-    assert trail.confusion[0].tolist() == confusion and trail.reference[0].tolist() == START
+    after, info = jax.jit(lambda travel: policy.visit(fed, travel, leg))(before)
+    info = jax.tree.map(lambda x: x[0], info)
+    assert bool(info.accepted[0]) is not harmful
+    assert info.confusion[0].tolist() == confusion and info.reference[0].tolist() == START
     # A harmful batch is tried one by one: the first sample does the same, the second nothing.
     kinds = [types.BATCH, 0, types.SINGLE, types.SINGLE, 0, 0, 0]
-    assert trail.kind.tolist() == (kinds if harmful else [types.BATCH, *[0] * 6])
+    assert info.kind.tolist() == (kinds if harmful else [types.BATCH, *[0] * 6])
     assert after.state.suspected.tolist() == ([7, -1] if harmful else [-1, -1])
     assert after.state.reference.tolist() == (START if harmful else confusion)
     if harmful:
@@ -347,20 +347,20 @@ def test_a_batch_of_one_is_tried_once_and_its_row_copied():
     before = types.Travel(model, policy.init(40, fed.total("confusion", model)))
     patient = int(np.flatnonzero(label)[0])
     ids = [40, patient, 40, 40, 40]
-    after, trail = policy.visit(watched, before, one_stop(6, ids, 40))
-    trail = jax.tree.map(lambda x: x[0], trail)
+    after, info = policy.visit(watched, before, one_stop(6, ids, 40))
+    info = jax.tree.map(lambda x: x[0], info)
     assert asked == ["learn", "total"]
-    assert trail.kind.tolist() == [types.BATCH, types.COPIED, 0, 0, 0, 0, 0]
+    assert info.kind.tolist() == [types.BATCH, types.COPIED, 0, 0, 0, 0, 0]
     again, (loss,) = fed.learn(model, one_stop(6, ids[1:2], 40))
     for row in range(2):
-        one = jax.tree.map(lambda x: x[row], trail)  # noqa: B023
+        one = jax.tree.map(lambda x: x[row], info)  # noqa: B023
         assert one.confusion.tolist() == fed.total("confusion", again).tolist()
         assert int(one.confusion[0, 1]) > int(one.reference[0, 1]) and not one.accepted
         assert float(one.loss) == pytest.approx(float(loss), rel=1e-6)
         assert one.ids.tolist() == ids and one.allowed == 0
     assert np.flatnonzero(after.state.suspected == 6).tolist() == [patient]
     assert int(after.state.lone) == 1 and after.state.verdict[patient] == 6
-    more = int(trail.confusion[0, 0, 1]) - int(trail.reference[0, 0, 1])
+    more = int(info.confusion[0, 0, 1]) - int(info.reference[0, 0, 1])
     assert float(after.state.harm[patient]) == pytest.approx(more / (label == 0).sum())
 
 
@@ -393,10 +393,10 @@ def test_a_rejected_update_restores_everything_bit_for_bit():
     state = policy.init(30, jax.device_get(bad.total("confusion", model)))
     before = types.Travel(model, state)
     leg = one_stop(1, [3, 4, 30, 30, 30], 30)
-    after, trail = jax.jit(lambda travel: policy.visit(bad, travel, leg))(before)
-    trail = jax.tree.map(lambda x: x[0], trail)
-    assert trail.kind.tolist() == [types.BATCH, 0, types.SINGLE, types.SINGLE, 0, 0, 0]
-    assert not trail.accepted[:4].any()
+    after, info = jax.jit(lambda travel: policy.visit(bad, travel, leg))(before)
+    info = jax.tree.map(lambda x: x[0], info)
+    assert info.kind.tolist() == [types.BATCH, 0, types.SINGLE, types.SINGLE, 0, 0, 0]
+    assert not info.accepted[:4].any()
     for x, y in zip(jax.tree.leaves(after.model), jax.tree.leaves(model), strict=True):
         assert np.array_equal(x, y)
     assert after.model.batch_stats and len(jax.tree.leaves(after.model.opt_state)) > 1

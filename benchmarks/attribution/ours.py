@@ -22,15 +22,15 @@ WATCHED = {  # by row of the table
     "influence, error": measures.measure("influence", ERROR),
     "margin": measures.measure("margin"),
     "loss": measures.measure("loss"),
-    "neighbours": measures.measure("neighbours"),
-    "distance": measures.measure("distance"),
+    "knn_shapley": measures.measure("knn_shapley"),
+    "mahalanobis": measures.measure("mahalanobis"),
 }
 TRIALS = {
     "with_without": measures.measure("with_without"),
     "with_without, error": measures.measure("with_without", ERROR),
     "error_rate": measures.measure("error_rate"),
 }
-FAMILIES = ("alignment, error", "influence, error", "margin", "loss", "distance")
+FAMILIES = ("alignment, error", "influence, error", "margin", "loss", "mahalanobis")
 COMBINED = {
     "combined": FAMILIES,
     "combined, retrained": ("out of sample", *FAMILIES[1:]),

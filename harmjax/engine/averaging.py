@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import types
-from harmjax.engine import trails
+from harmjax.engine import trials
 from harmjax.engine.apart import apart
 from harmjax.engine.learner import select
 from harmjax.engine.travel import in_legs
@@ -12,7 +12,7 @@ from harmjax.engine.travel import in_legs
 
 def visits(
     fed: types.Federation, policy: types.QualityControl, travel: types.Travel, stops: types.Stop
-) -> tuple[types.Travel, types.Trail]:
+) -> tuple[types.Travel, types.Info]:
     """The averaged model after one round; takes the place of `travel.in_turn`.
 
     Every centre starts from the round's model with the initial optimiser state, which therefore
@@ -55,7 +55,7 @@ def visits(
         offered = leg.ids < len(fed.centre)
         local, loss = fed.cond(jnp.any(offered), train, skip, local)
         total = added(total, share, averaged(local))
-        return (local, total), trails.unverified(fed, leg.ids, loss)
+        return (local, total), trials.unverified(fed, leg.ids, loss)
 
     @apart
     def added(total, share, local):
@@ -63,9 +63,9 @@ def visits(
 
     zero = jax.tree.map(jnp.zeros_like, averaged(start))
     firsts = jnp.concatenate([edge, changes])
-    (_, total), trail = fed.scan(step, (start, zero), (legs, firsts, share))
+    (_, total), info = fed.scan(step, (start, zero), (legs, firsts, share))
     model = select(jnp.any(offered), types.Model(*total, start.opt_state), start)
-    return travel._replace(model=model), gathered(trail)
+    return travel._replace(model=model), gathered(info)
 
 
 def averaged(model: types.Model) -> tuple:

@@ -19,9 +19,9 @@ class Steps(NamedTuple):
 
     open: Callable[..., types.Travel]  # (Travel, cycle) -> Travel
     draw: Callable[..., types.Stop]  # (Travel, cycle) -> Stop [T]
-    visits: Callable[..., tuple[types.Travel, types.Trail]]
-    # (Travel, Stop [T]) -> (Travel, Trail [T, R])
-    close: Callable[..., tuple[types.Travel, types.Trail]]  # (Travel, cycle) -> (..., Trail [R])
+    visits: Callable[..., tuple[types.Travel, types.Info]]
+    # (Travel, Stop [T]) -> (Travel, Info [T, R])
+    close: Callable[..., tuple[types.Travel, types.Info]]  # (Travel, cycle) -> (..., Info [R])
     evaluate: Callable[..., Any]  # Model -> how it does on held-out scans
 
 
@@ -29,8 +29,8 @@ class Record(NamedTuple):
     """What the log keeps of a cycle."""
 
     stops: types.Stop  # [T]
-    trail: types.Trail  # [T, R]
-    closing: types.Trail  # [R]
+    info: types.Info  # [T, R]
+    closing: types.Info  # [R]
     evaluation: Any
 
 
@@ -44,9 +44,9 @@ def cycle(steps: Steps, travel: types.Travel, number) -> tuple[types.Travel, Rec
     """
     travel = steps.open(travel, number)
     stops = steps.draw(travel, number)
-    travel, trail = steps.visits(travel, stops)
+    travel, info = steps.visits(travel, stops)
     travel, closing = steps.close(travel, number)
-    return travel, Record(stops, trail, closing, steps.evaluate(travel.model))
+    return travel, Record(stops, info, closing, steps.evaluate(travel.model))
 
 
 def steps(
@@ -78,8 +78,8 @@ def steps(
 
 def in_turn(
     fed: types.Federation, policy: types.QualityControl, travel: types.Travel, stops: types.Stop
-) -> tuple[types.Travel, types.Trail]:
-    """The traveller after some stops in a row, and the trail [T, R] of their trials.
+) -> tuple[types.Travel, types.Info]:
+    """The traveller after some stops in a row, and the info [T, R] of their trials.
 
     Args:
         fed: Where the data are.
@@ -88,8 +88,8 @@ def in_turn(
         stops: [T] stops.
     """
     legs, gathered = in_legs(fed, stops)
-    travel, trail = fed.scan(lambda travel, leg: policy.visit(fed, travel, leg), travel, legs)
-    return travel, gathered(trail)
+    travel, info = fed.scan(lambda travel, leg: policy.visit(fed, travel, leg), travel, legs)
+    return travel, gathered(info)
 
 
 def in_legs(fed: types.Federation, stops: types.Stop) -> tuple[types.Stop, Callable]:

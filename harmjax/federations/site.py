@@ -38,7 +38,7 @@ def site(
         held_out: Split -> samples, or none; 'verification' is what statistics are about.
         groups: Split -> pairs of a subgroup's name and its members.
         key: Root of the per-sample dropout keys, the same at all centres.
-        fold: [n] int32, which half each training sample is in.
+        fold: [n] int32, which fold each training sample is in.
         width: Held-out scans of one batch, the same at all centres.
         minimum: The centre's own: of fewer scans it says nothing but their confusion.
     """

@@ -13,7 +13,7 @@ from harmjax.policies import conformal
 from harmjax.scorers import measures
 
 
-class Yardstick(NamedTuple):
+class Calibration(NamedTuple):
     """What the samples of one cycle are measured with and against."""
 
     model: types.Model  # as the cycle began
@@ -83,10 +83,10 @@ def families(
     return Families(tuple(members), share / jnp.sum(share), reference, measures.cross_fitted(asked))
 
 
-def yardstick(
+def calibrate(
     asked: Families, fed: types.Federation, model: types.Model, cycle, total, visits
-) -> tuple[Yardstick, types.Array, types.Array]:
-    """The yardstick of a cycle, and sums and counts [M, E] of the evidence about its scans so far.
+) -> tuple[Calibration, types.Array, types.Array]:
+    """The calibration of a cycle, and sums and counts [M, E] of its scans' evidence so far.
 
     A scan counts in a family as often as it had finite evidence there. The fused evidence is
     calibrated by scans that are known in every family which any scan of their class is known in:
@@ -111,9 +111,9 @@ def yardstick(
 
 @apart
 def _calibrated(classes, harm, label, total, visits, shares):
-    """The yardstick but for what the centres sent, and the sums and counts after this cycle."""
+    """The calibration but for what the centres sent, and the sums and counts after this cycle."""
     label = label.astype(jnp.int32)
-    middle, spread = jax.vmap(lambda own: centre_and_spread(harm, label == own))(classes)
+    middle, spread = jax.vmap(lambda own: median_and_spread(harm, label == own))(classes)
     units = (harm - middle[label]) / spread[label]
     known, added = finite(units)
     total, visits = total + added, visits + known
@@ -122,9 +122,9 @@ def _calibrated(classes, harm, label, total, visits, shares):
     scales = jax.vmap(scale, (1, None))(mean, label)
     own = jax.vmap(conformal.own_p_value, (0, 1, None), 1)(scales, mean, label)
     whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)
-    fused = scale(jnp.where(whole, fuse(own, shares), jnp.nan), label)
+    fused = scale(jnp.where(whole, combine_p_values(own, shares), jnp.nan), label)
     known_now = jax.vmap(lambda own: jnp.any(known & (label == own)[:, None], axis=0))(classes)
-    made = Yardstick(
+    made = Calibration(
         model=None,
         reference=None,
         middle=middle,
@@ -139,9 +139,9 @@ def _calibrated(classes, harm, label, total, visits, shares):
     return made, total, visits
 
 
-def in_units(yard: Yardstick, harm, label):
+def standardise(calibration: Calibration, harm, label):
     """Evidence [J, E] in units of the verification scans, from harm [J, E]."""
-    return (harm - yard.middle[label]) / yard.spread[label]
+    return (harm - calibration.middle[label]) / calibration.spread[label]
 
 
 def finite(units):
@@ -168,22 +168,22 @@ def measurable(scales: conformal.Scale):
     return scales.number.T > 0
 
 
-def tails(yard: Yardstick, mean, label):
+def p_values_by_family(calibration: Calibration, mean, label):
     """Conformal p-values [J, E] of every family, of evidence [J, E] averaged over cycles.
 
     1 where the evidence is NaN.
     """
-    return jax.vmap(conformal.p_value, (0, 1, None), 1)(yard.families, mean, label)
+    return jax.vmap(conformal.p_value, (0, 1, None), 1)(calibration.families, mean, label)
 
 
-def p_values(asked: Families, yard: Yardstick, mean, label):
+def p_values(asked: Families, calibration: Calibration, mean, label):
     """Conformal p-values [J] of all families together; 1 where nothing is known in any."""
-    fused = fuse(tails(yard, mean, label), asked.shares)
-    found = conformal.p_value(yard.fused, fused, label)
+    fused = combine_p_values(p_values_by_family(calibration, mean, label), asked.shares)
+    found = conformal.p_value(calibration.fused, fused, label)
     return jnp.where(jnp.all(jnp.isnan(mean), axis=1), 1.0, found)
 
 
-def centre_and_spread(harm, used):
+def median_and_spread(harm, used):
     """Median [E] and robust standard deviation [E] of the finite rows of `harm` [M, E] used.
 
     NaN and 1 where there is none, so that evidence in these units is not known either.
@@ -194,7 +194,7 @@ def centre_and_spread(harm, used):
     return middle, jnp.where(deviation > 1e-9, deviation, 1.0)
 
 
-def fuse(tails, shares):
+def combine_p_values(p_values, shares):
     """The fused score [J] of tail probabilities [J, E], `log sum_f share_f / p_f`.
 
     Minus the logarithm of their harmonic mean, weighted by the shares [E], which sum to 1.
@@ -203,4 +203,4 @@ def fuse(tails, shares):
         Wilson, The harmonic mean p-value for combining dependent tests, PNAS 116(4), 2019, doi
         10.1073/pnas.1814092116.
     """
-    return jax.nn.logsumexp(jnp.log(shares) - jnp.log(jnp.maximum(tails, 1e-30)), axis=1)
+    return jax.nn.logsumexp(jnp.log(shares) - jnp.log(jnp.maximum(p_values, 1e-30)), axis=1)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from harmjax import offers, types
-from harmjax.engine import trails
+from harmjax.engine import trials
 
 
 def under_mask(keep=None, *, word=None) -> types.QualityControl:
@@ -40,11 +40,11 @@ def under_mask(keep=None, *, word=None) -> types.QualityControl:
             return fed.learn(model, leg)
 
         model, loss = fed.cond(jnp.any(offered), train, skip, travel.model)
-        return travel._replace(model=model), trails.unverified(fed, leg.ids, loss)
+        return travel._replace(model=model), trials.unverified(fed, leg.ids, loss)
 
     def close(fed, travel, cycle):
         del cycle
-        return travel, trails.nothing(fed, 1, 1)
+        return travel, trials.nothing(fed, 1, 1)
 
     def verdicts(state, cycle):
         del cycle

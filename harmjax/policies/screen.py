@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import offers, types
-from harmjax.engine import trails
+from harmjax.engine import trials
 from harmjax.engine.apart import apart
-from harmjax.policies import centre_test, evidence
+from harmjax.policies import centrewise, evidence
 
 FAMILIES = ("margin", "appearance")
 MODEL_FREE = ("appearance",)  # evidence that training on a sample does not change
@@ -20,7 +20,7 @@ MOST, CONTAMINATED, BLIND = range(len(types.ALARMS))
 class State(NamedTuple):
     """What the server remembers between stops; E families of evidence, summed over cycles."""
 
-    yardstick: evidence.Yardstick | None  # None between cycles
+    calibration: evidence.Calibration | None  # None between cycles
     label: types.Array  # [N] int32, -1 before the first visit
     visits: types.Array  # [N] int32
     known: types.Array  # [N, E] int32, visits with finite evidence
@@ -51,13 +51,12 @@ def screen(
     """A policy that eliminates what verification scans of the same class never look like.
 
     As a cycle begins, the model is evaluated on the verification scans. Every family of evidence is
-    a harm scorer. Each centre's verification scans are halved; the reference made of one half
-    measures the other, and every training sample is measured against the reference of one half, so
-    that good training samples and verification scans are scored alike. At a stop the samples are
-    scored with that same model, before anything is learned. Evidence is standardised by the
-    verification scans of the class and averaged over cycles. The tail probabilities p_f of the
-    families are fused to `log sum_f share_f / p_f`, which a single family can decide, and the fused
-    score gets a conformal p-value.
+    a harm scorer. Each centre's scans are cut into two folds, and every scan, of verification and of
+    training alike, is measured against the reference made of the fold that it is not in
+    (cross-fitting). At a stop the samples are scored with that same model, before anything is
+    learned. Evidence is standardised by the verification scans of the class and averaged over
+    cycles. The p-values p_f of the families are combined to `log sum_f share_f / p_f`, which a
+    single family can decide, and that score gets a conformal p-value.
 
     A sample with p <= `alpha` is set aside at once and not trained on, but scored on. Every
     `examine_every` cycles suspects are examined with all evidence until then: the k-th examination
@@ -66,7 +65,7 @@ def screen(
     little, and `benchmarks/alpha` measures what that costs. Nor may more than `false_share` of all
     that is eliminated be expected to be good (Benjamini-Hochberg), which spares clean cohorts. A
     suspect that is not eliminated at its examination returns. Centres are tested as groups after
-    every cycle (see `centre_test`): all samples of a harmful centre are set aside, and eliminated
+    every cycle (see `centrewise`): all samples of a harmful centre are set aside, and eliminated
     at the k-th examination at the level alpha / 2^k.
 
     If most samples look harmful, alone or as centres, if the verification scans look worse than the
@@ -98,7 +97,7 @@ def screen(
 
     References:
         Wilson, The harmonic mean p-value for combining dependent tests, PNAS 116(4), 2019, doi
-        10.1073/pnas.1814092116 (the fused score is minus its logarithm).
+        10.1073/pnas.1814092116 (the combined score is minus its logarithm).
         Bates et al., Testing for outliers with conformal p-values, Annals of Statistics 51(1),
         2023, arXiv 2104.08279.
         Benjamini & Hochberg, Controlling the false discovery rate, Journal of the Royal Statistical
@@ -120,7 +119,7 @@ def screen(
         num_held_out = int(jnp.sum(baseline))
         nobody = jnp.full(num_samples, -1, jnp.int32)
         return State(
-            yardstick=None,
+            calibration=None,
             label=nobody,
             visits=jnp.zeros(num_samples, jnp.int32),
             known=jnp.zeros((num_samples, len(asked.names)), jnp.int32),
@@ -147,36 +146,36 @@ def screen(
 
     def open_(fed, travel, cycle):
         state = travel.state
-        yard, total, known = evidence.yardstick(
+        calibration, total, known = evidence.calibrate(
             asked, fed, travel.model, cycle, state.held_out_evidence, state.held_out_known
         )
         state = state._replace(
-            yardstick=yard,
+            calibration=calibration,
             held_out_known=known,
             held_out_evidence=total,
             start=jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32),
-            alarms=state.alarms.at[BLIND].max(yard.blind),
+            alarms=state.alarms.at[BLIND].max(calibration.blind),
         )
         return travel._replace(state=state)
 
     def visit(fed, travel, leg):
         """A leg is scored as a whole by the model of the cycle's start, and then learned."""
-        num_samples, yard = len(fed.centre), travel.state.yardstick
+        num_samples, calibration = len(fed.centre), travel.state.calibration
 
         def ask(_):
-            return fed.at(asked.measure, yard.model, leg, yard.reference)
+            return fed.at(asked.measure, calibration.model, leg, calibration.reference)
 
         def spare(_):
             shape = leg.ids.shape
             return {"harm": jnp.zeros((*shape, len(asked.names))), "label": jnp.zeros(shape)}
 
         found = fed.cond(jnp.any(leg.ids < num_samples), ask, spare, 0)
-        nothing = trails.no_trial(fed, max_batch)
+        nothing = trials.no_trial(fed, max_batch)
         harm, label = found["harm"], found["label"]
         state, learned, rows = suspect(travel.state, leg, harm, label, nothing)
         model, loss = learn(fed, travel.model, learned)
-        trail = trails.unverified(fed, learned.ids, loss, max_batch)
-        return types.Travel(model, state), trails.join(trail, rows, axis=1)
+        info = trials.unverified(fed, learned.ids, loss, max_batch)
+        return types.Travel(model, state), trials.join(info, rows, axis=1)
 
     @apart
     def suspect(state, leg, harm, label, nothing):
@@ -205,15 +204,15 @@ def screen(
 
     def score(state, ids, harm, label):
         """The state with the evidence about samples [J] added."""
-        yard = state.yardstick
+        calibration = state.calibration
         label = jnp.where(jnp.isnan(label), 0, label).astype(jnp.int32)
-        known, units = evidence.finite(evidence.in_units(yard, harm, label))
+        known, units = evidence.finite(evidence.standardise(calibration, harm, label))
         known = state.known.at[ids].add(known, mode="drop")
         total = state.evidence.at[ids].add(units, mode="drop")
         visits = state.visits.at[ids].add(1, mode="drop")
         inside = jnp.minimum(ids, len(total) - 1)
         mean = evidence.averaged(total[inside], known[inside], visits[inside][:, None])
-        p_value = evidence.p_values(asked, yard, mean, label)
+        p_value = evidence.p_values(asked, calibration, mean, label)
         return state._replace(
             label=state.label.at[ids].set(label, mode="drop"),
             visits=visits,
@@ -223,7 +222,7 @@ def screen(
         )
 
     def judged(state, ids, chosen, kind, accepted, nothing):
-        """Rows [J] of the trail, one per sample."""
+        """Rows [J] of the info, one per sample."""
         num_samples = len(state.label)
 
         def row(i, chosen, kind, accepted):
@@ -231,8 +230,8 @@ def screen(
             return nothing._replace(
                 kind=jnp.where(chosen, kind, types.NO_TRIAL).astype(jnp.int32),
                 ids=nothing.ids.at[0].set(jnp.where(chosen, i, num_samples)),
-                confusion=state.yardstick.confusion,
-                reference=state.yardstick.confusion,
+                confusion=state.calibration.confusion,
+                reference=state.calibration.confusion,
                 accepted=accepted,
                 p_value=jnp.where(chosen, state.p_value[inside], jnp.nan),
             )
@@ -244,9 +243,9 @@ def screen(
 
     def close(fed, travel, cycle):
         state = travel.state
-        nothing = trails.no_trial(fed, max_batch)
+        nothing = trials.no_trial(fed, max_batch)
         after, rows = closed(state, fed.centre, fed.held_out_centre, cycle, nothing)
-        return travel._replace(state=after._replace(yardstick=None)), rows
+        return travel._replace(state=after._replace(calibration=None)), rows
 
     @apart
     def closed(state, centre, held_out_centre, cycle, nothing):
@@ -278,16 +277,18 @@ def screen(
 
     def harmful_centres(state, centre, held_out_centre, level):
         """[N] bool, whether the sample's centre is harmful as a group."""
-        yard, mean = state.yardstick, evidence_so_far(state)
+        calibration, mean = state.calibration, evidence_so_far(state)
         if not centres:
             return jnp.zeros(len(centre), bool)
 
         def known_tails(mean, label):
-            return jnp.where(jnp.isnan(mean), jnp.nan, evidence.tails(yard, mean, label))
+            return jnp.where(
+                jnp.isnan(mean), jnp.nan, evidence.p_values_by_family(calibration, mean, label)
+            )
 
         training = known_tails(mean, state.label), centre, left(state)
-        held_out = known_tails(yard.held_out, yard.held_out_label), held_out_centre
-        return centre_test.harmful(training, held_out, level)
+        held_out = known_tails(calibration.held_out, calibration.held_out_label), held_out_centre
+        return centrewise.harmful(training, held_out, level)
 
     def examine(state, centre, held_out_centre, cycle):
         """The state after an examination, and [N] bool, whom its own p-value convicts."""
@@ -313,21 +314,24 @@ def screen(
 
     def alarmed(state, gone):
         """[A] bool, which alarms are on now, when `gone` [N] are about to be eliminated."""
-        yard, mean, examined = state.yardstick, evidence_so_far(state), left(state)
-        tail, known = evidence.tails(yard, mean, state.label), ~jnp.isnan(mean)
-        missing = jnp.any(~known & evidence.measurable(yard.families)[state.label], axis=1)
+        calibration, mean, examined = state.calibration, evidence_so_far(state), left(state)
+        tail, known = evidence.p_values_by_family(calibration, mean, state.label), ~jnp.isnan(mean)
+        missing = jnp.any(~known & evidence.measurable(calibration.families)[state.label], axis=1)
         unlike = examined & ((state.p_value <= 0.05) | gone | missing)
         most = jnp.sum(unlike) > 0.5 * jnp.sum(examined)
         contaminated = jnp.bool_(False)
         for place, name in enumerate(asked.names):
             if name in MODEL_FREE:
-                among, of_held_out = examined & known[:, place], ~jnp.isnan(yard.held_out[:, place])
+                among, of_held_out = (
+                    examined & known[:, place],
+                    ~jnp.isnan(calibration.held_out[:, place]),
+                )
                 number = jnp.maximum(jnp.sum(among), 1)
                 share = jnp.sum(among & (tail[:, place] <= TAIL)) / number
                 scans = jnp.maximum(jnp.sum(of_held_out), 1)
                 error = jnp.sqrt(TAIL * (1 - TAIL) * (1 / number + 1 / scans))
                 contaminated |= share < TAIL - 3 * error
-        return jnp.stack([most, contaminated, yard.blind])
+        return jnp.stack([most, contaminated, calibration.blind])
 
     def verdicts(state, cycle):
         del cycle

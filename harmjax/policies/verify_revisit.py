@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import offers, task, types
-from harmjax.engine import trails
+from harmjax.engine import trials
 from harmjax.engine.apart import apart
 from harmjax.engine.learner import select
 
@@ -60,7 +60,7 @@ def tolerated(
     return np.searchsorted(rate, rate + threshold * tried, side="right") - 1 - count
 
 
-def judged(state: State, i, cycle, trial: types.Trail, rise) -> State:
+def judged(state: State, i, cycle, trial: types.Info, rise) -> State:
     """The state after a lone trial of sample `i`; the same state where `i` is padding."""
     harmful = ~trial.accepted
     gone = harmful & (trial.kind == types.REVISIT)
@@ -163,49 +163,49 @@ def verify_revisit(
         """Trains on a leg of one stop, verifies, and keeps or rolls back: one sample or five."""
         candidate, (loss,) = fed.learn(travel.model, leg)
         confusion = fed.total("confusion", candidate)
-        nothing = trails.no_trial(fed, max_batch)._replace(kind=jnp.int32(kind), loss=loss)
-        state, trail, rise = decided(travel.state, leg.ids[0], confusion, nothing)
-        return types.Travel(select(trail.accepted, candidate, travel.model), state), trail, rise
+        nothing = trials.no_trial(fed, max_batch)._replace(kind=jnp.int32(kind), loss=loss)
+        state, info, rise = decided(travel.state, leg.ids[0], confusion, nothing)
+        return types.Travel(select(info.accepted, candidate, travel.model), state), info, rise
 
     @apart
-    def decided(state, ids, confusion, trail):
+    def decided(state, ids, confusion, info):
         """The state after a trial of samples [B], its row, and the largest rise of a rate."""
         tried, before = jnp.sum(ids < len(state.order)), task.errors(state.reference)
         extra = task.errors(confusion) - before
         counted = jnp.minimum(before, state.allowed.shape[2] - 1)
         is_harmful = jnp.any(extra > state.allowed[jnp.arange(len(extra)), tried, counted])
-        accepted = ~is_harmful & jnp.isfinite(trail.loss)
-        trail = trail._replace(
-            ids=trail.ids.at[: len(ids)].set(ids),
+        accepted = ~is_harmful & jnp.isfinite(info.loss)
+        info = info._replace(
+            ids=info.ids.at[: len(ids)].set(ids),
             confusion=confusion,
             reference=state.reference,
             allowed=jnp.float32(threshold) * tried,
             accepted=accepted,
         )
         after = state._replace(reference=select(accepted, confusion, state.reference))
-        return after, trail, jnp.max(extra * state.rate)
+        return after, info, jnp.max(extra * state.rate)
 
     def lone_trials(fed, travel, cycle, ids, kind):
         """Tries samples one at a time; padding ids are skipped."""
 
         def trial(travel, i):
-            travel, trail, rise = attempt(fed, travel, offers.alone(fed, cycle, i), kind)
-            return travel._replace(state=judged(travel.state, i, cycle, trail, rise)), trail
+            travel, info, rise = attempt(fed, travel, offers.alone(fed, cycle, i), kind)
+            return travel._replace(state=judged(travel.state, i, cycle, info, rise)), info
 
         def skip(travel, i):
             del i
-            return travel, trails.no_trial(fed, max_batch)
+            return travel, trials.no_trial(fed, max_batch)
 
         def each(travel, i):
             return fed.cond(i < len(fed.centre), trial, skip, travel, i)
 
         return fed.scan(each, travel, ids)
 
-    def trials(fed, travel, cycle, ids, kind):
+    def tried_alone(fed, travel, cycle, ids, kind):
         """`lone_trials` of a row of ids, unless the whole row is padding."""
 
         def skip(travel):
-            return travel, trails.nothing(fed, len(ids), max_batch)
+            return travel, trials.nothing(fed, len(ids), max_batch)
 
         def run(travel):
             return lone_trials(fed, travel, cycle, ids, kind)
@@ -214,8 +214,8 @@ def verify_revisit(
 
     def visit(fed, travel, leg):
         if len(leg.cycle) == 1:
-            travel, trail = stop_at(fed, travel, leg)
-            return travel, jax.tree.map(lambda x: x[None], trail)
+            travel, info = stop_at(fed, travel, leg)
+            return travel, jax.tree.map(lambda x: x[None], info)
         return fed.scan(lambda t, stop: stop_at(fed, t, offers.leg(stop)), travel, leg)
 
     def stop_at(fed, travel, leg):
@@ -223,19 +223,19 @@ def verify_revisit(
         nobody = jnp.full_like(stop.ids, len(fed.centre))
 
         def run(travel):
-            travel, trail, rise = attempt(fed, travel, leg, types.BATCH)
-            suspects = jnp.where(trail.accepted, nobody, stop.ids)
+            travel, info, rise = attempt(fed, travel, leg, types.BATCH)
+            suspects = jnp.where(info.accepted, nobody, stop.ids)
             one = jnp.sum(suspects < len(fed.centre)) == 1
-            nothing = trails.no_trial(fed, max_batch)
-            copy = select(one, trail._replace(kind=jnp.int32(types.COPIED)), nothing)
+            nothing = trials.no_trial(fed, max_batch)
+            copy = select(one, info._replace(kind=jnp.int32(types.COPIED)), nothing)
             state = judged(travel.state, jnp.min(copy.ids), stop.cycle, copy, rise)
             travel = travel._replace(state=state)
             suspects = jnp.where(one, nobody, suspects)
-            travel, alone = trials(fed, travel, stop.cycle, suspects, types.SINGLE)
-            return travel, trails.join(trails.stack([trail, copy]), alone)
+            travel, alone = tried_alone(fed, travel, stop.cycle, suspects, types.SINGLE)
+            return travel, trials.join(trials.stack([info, copy]), alone)
 
         def skip(travel):
-            return travel, trails.nothing(fed, 2 + len(stop.ids), max_batch)
+            return travel, trials.nothing(fed, 2 + len(stop.ids), max_batch)
 
         return fed.cond(jnp.any(stop.ids < len(fed.centre)), run, skip, travel)
 
@@ -251,10 +251,10 @@ def verify_revisit(
         cycle = jnp.asarray(cycle, jnp.int32)
 
         def revisit(travel, row):
-            return trials(fed, travel, cycle, row, types.REVISIT)
+            return tried_alone(fed, travel, cycle, row, types.REVISIT)
 
-        travel, trail = fed.scan(revisit, travel, rows)
-        return travel, trails.flatten(trail)
+        travel, info = fed.scan(revisit, travel, rows)
+        return travel, trials.flatten(info)
 
     def verdicts(state, cycle):
         del cycle

@@ -59,22 +59,22 @@ def baseline_row(cycle: int, confusion) -> list:
     return [cycle, None, "", "baseline", "", *numbers, None, 1, None]
 
 
-def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> list[list]:
+def decision_rows(cycle, stops, info, closing, names, centres, centre_of) -> list[list]:
     """Rows of decisions.csv for one cycle, in the order of the verifications.
 
     Args:
         cycle: The cycle.
         stops: `types.Stop` of [T].
-        trail: Of the stops, [T, R].
+        info: Of the stops, [T, R].
         closing: Of the close, [R].
         names: [N] names of the training samples.
         centres: Names of the centres.
         centre_of: [N] int, index of each sample's centre.
     """
-    stops, trail, closing = jax.device_get((stops, trail, closing))
+    stops, info, closing = jax.device_get((stops, info, closing))
     rows = []
-    for stop, row in np.argwhere(_decided(trail)):
-        one = jax.tree.map(lambda x: x[stop, row], trail)  # noqa: B023
+    for stop, row in np.argwhere(_decided(info)):
+        one = jax.tree.map(lambda x: x[stop, row], info)  # noqa: B023
         rows.append(_row(cycle, int(stop), centres[stops.centre[stop]], one, names))
     for row in np.flatnonzero(_decided(closing)):
         one = jax.tree.map(lambda x: x[row], closing)  # noqa: B023
@@ -83,8 +83,8 @@ def decision_rows(cycle, stops, trail, closing, names, centres, centre_of) -> li
     return rows
 
 
-def _decided(trail):
-    return np.isin(trail.kind, (*types.COMPARED, *types.JUDGED))
+def _decided(info):
+    return np.isin(info.kind, (*types.COMPARED, *types.JUDGED))
 
 
 def _row(cycle, stop, centre, one, names) -> list:

@@ -65,10 +65,10 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
         spent.append(time.perf_counter() - began)
         return found
 
-    def watch(traveller, stops, trail, first):
+    def watch(traveller, stops, info, first):
         places = range(first, first + len(stops.centre))
-        _check_finite(run, trail, stops.cycle[0], stops.centre, places)
-        _show(run, bar, policy, traveller, stops, trail)
+        _check_finite(run, info, stops.cycle[0], stops.centre, places)
+        _show(run, bar, policy, traveller, stops, info)
 
     program = programs.program(
         run.learner,
@@ -106,17 +106,17 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
     return traveller
 
 
-def _check_finite(run, trail, cycle, centres, stops):
+def _check_finite(run, info, cycle, centres, stops):
     """Raises FloatingPointError for a trial whose loss, or the model that it gave, is not finite.
 
     Args:
         run: What the phases share.
-        trail: Of stops, [T, R], or of a close, [R].
+        info: Of stops, [T, R], or of a close, [R].
         cycle: The cycle.
         centres: [T] or [R], who answered.
         stops: [T], numbers of the stops in the cycle; None at the close.
     """
-    lost = ~np.isfinite(np.asarray(trail.loss)) & (np.asarray(trail.kind) != types.NO_TRIAL)
+    lost = ~np.isfinite(np.asarray(info.loss)) & (np.asarray(info.kind) != types.NO_TRIAL)
     if lost.any():
         at = int(np.argwhere(lost)[0, 0])
         where = "at the close of the cycle" if stops is None else f"stop {stops[at]}"
@@ -145,16 +145,16 @@ def _bar(run, phase, cycles, last, num_stops):
     )
 
 
-def _show(run, bar, policy, traveller, stops, trail):
+def _show(run, bar, policy, traveller, stops, info):
     bar.update(len(stops.cycle))
     if bar.disable:
         return
     cycle = int(stops.cycle[0])
     shown = {"cycle": cycle, "centre": run.study.centres[int(stops.centre[-1])]}
-    kind = np.asarray(trail.kind)
+    kind = np.asarray(info.kind)
     decided = np.argwhere(np.isin(kind, (*types.VERIFIED, *types.JUDGED)))
     if len(decided):
-        rates = logbook.error_rates(trail.confusion[tuple(decided[-1])])
+        rates = logbook.error_rates(info.confusion[tuple(decided[-1])])
         names = ("fpr", "fnr") if len(rates) == 2 else run.study.classes
         shown |= {name: f"{rate:.2f}" for name, rate in zip(names, rates, strict=True)}
         pending = policy.verdicts(traveller.state, cycle).pending
@@ -206,7 +206,7 @@ def _write_cycle(run: Run, phase, cycle, record: travel.Record, asked, seconds, 
             logbook.decision_rows(
                 cycle,
                 record.stops,
-                record.trail,
+                record.info,
                 record.closing,
                 study.names,
                 study.centres,

@@ -31,7 +31,7 @@ def program(
     *,
     stops_per_call: int = 32,
     evaluate: Callable = lambda model: None,
-    watch: Callable = lambda traveller, stops, trail, first: None,
+    watch: Callable = lambda traveller, stops, info, first: None,
 ) -> Program:
     """The program of one policy over one federation.
 
@@ -44,7 +44,7 @@ def program(
         stops_per_call: Stops of one compiled call. Averaging, and a federation that goes by legs,
             take all stops of a cycle at once.
         evaluate: Model -> anything.
-        watch: Called after every compiled call with the traveller, its stops, their trail and the
+        watch: Called after every compiled call with the traveller, its stops, their info and the
             number of the first stop.
     """
     factory = course.federation
@@ -93,13 +93,13 @@ def program(
     visit = counted("visits")
 
     def visits(traveller, stops):
-        trails = []
+        infos = []
         for first in range(0, len(stops.cycle), size):
             some = jax.tree.map(lambda x: x[first : first + size], stops)  # noqa: B023
-            traveller, trail = visit(traveller, some)
-            trails.append(trail)
-            watch(traveller, some, trail, first)
-        return traveller, jax.tree.map(lambda *parts: jnp.concatenate(parts), *trails)
+            traveller, info = visit(traveller, some)
+            infos.append(info)
+            watch(traveller, some, info, first)
+        return traveller, jax.tree.map(lambda *parts: jnp.concatenate(parts), *infos)
 
     def asked():
         found = recorder.asked(tallies)

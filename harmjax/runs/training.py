@@ -96,11 +96,11 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
 def _check_references(config, study: preparation.Study) -> None:
     """Raises ValueError if too few verification scans may be summed to measure evidence against."""
     least = config.train.minimum_group
-    halves = np.bincount(study.verification.centre) // 2
-    summed = int(halves[halves >= least].sum())
+    fold = np.bincount(study.verification.centre) // 2
+    summed = int(fold[fold >= least].sum())
     if summed < FEWEST_SUMMED:
         raise ValueError(
-            f"policy.name={config.policy.name!r}: {summed} verification scans in either half of "
+            f"policy.name={config.policy.name!r}: {summed} verification scans in either fold of "
             f"the centres that hold at least 2 x train.minimum_group={least} of them, and "
             f"{FEWEST_SUMMED} are needed; hold out more, or lower train.minimum_group"
         )

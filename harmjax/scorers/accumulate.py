@@ -1,6 +1,6 @@
 """Evidence, or harm, gathered per sample over stops and cycles.
 
-Evidence that is relative to its reference, such as the distances of `neighbours`, is judged first,
+Evidence that is relative to its reference, such as the distances of `knn_shapley`, is judged first,
 a cycle at a time; then the harm is gathered.
 """
 

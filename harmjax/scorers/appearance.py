@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from harmjax import scorers, types
 from harmjax.engine.apart import apart
-from harmjax.scorers import descriptors, distance
+from harmjax.scorers import descriptors, mahalanobis
 
 FLOOR = 0.005  # smallest standard deviation of an entry that counts
 CUT = 10.0  # standard deviations that one entry may count
@@ -53,14 +53,14 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         covariance = scatter / jnp.maximum(number, 1)
         scale = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0) + FLOOR**2)
         correlation = covariance / jnp.outer(scale, scale)
-        whiten = distance.whitening(correlation, shrinkage)
+        whiten = mahalanobis.whitening(correlation, shrinkage)
         return {"mean": scorers.answered(mean, number), "scale": scale, "whiten": whiten}
 
     def measure(learner, model, batch, reference):
         del learner, model
         described = jax.vmap(descriptors.describe)(batch.image)
         off = jnp.clip((described - reference["mean"]) / reference["scale"], -CUT, CUT)
-        return {"appearance": distance.mean_square(reference["whiten"], off)}
+        return {"appearance": mahalanobis.mean_square(reference["whiten"], off)}
 
     def judge(evidence, reference):
         del reference

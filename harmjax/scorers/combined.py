@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from harmjax import types
 from harmjax.scorers import measures
 
-FAMILIES = ("alignment", "influence", "margin", "loss", "distance")
+FAMILIES = ("alignment", "influence", "margin", "loss", "mahalanobis")
 SHARED = {  # settings that are handed on, and to whom
     "verify": ("alignment", "influence", "with_without"),
     "derivative": ("alignment", "influence"),
 }
-SQUARED = ("distance",)
+SQUARED = ("mahalanobis",)
 
 
 def combined(
@@ -114,7 +114,7 @@ def fuse(
 
     Example:
         >>> harm = jnp.array([-1.0, 0.0, 1.0, 8.0])
-        >>> fuse({'distance': harm}).astype(int).tolist()
+        >>> fuse({'mahalanobis': harm}).astype(int).tolist()
         [0, 0, 0, 12]
     """
     each = {name: unusual(harm) for name, harm in harms.items()}

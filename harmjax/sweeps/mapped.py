@@ -135,8 +135,8 @@ def _run(config, study, policy) -> Callable:
             def one(model, number):
                 start = types.Travel(model, policy.init(num_samples, None))
                 after, record = travel.cycle(steps, start, number)
-                tried = record.trail.kind != types.NO_TRIAL
-                finite = jnp.all(jnp.isfinite(record.trail.loss) | ~tried)
+                tried = record.info.kind != types.NO_TRIAL
+                finite = jnp.all(jnp.isfinite(record.info.loss) | ~tried)
                 visits = jnp.sum(record.stops.ids < num_samples)
                 return after.model, (record.evaluation, finite, visits)
 

@@ -57,7 +57,7 @@ def runs(fed):
 
 
 def test_names_are_found_and_unknown_ones_are_explained():
-    assert {"alignment", "combined", "with_without", "error_rate", "neighbours"} <= set(NAMES)
+    assert {"alignment", "combined", "with_without", "error_rate", "knn_shapley"} <= set(NAMES)
     with pytest.raises(ValueError, match="no 'alignement' in scorers; known: .*alignment"):
         scorers.get("alignement")
 
@@ -169,11 +169,11 @@ def test_a_flipped_label_scores_above_its_clean_twin(runs, lrn, data, fed, model
 PASSES = {  # over a sample at a stop, and over a held-out scan for the reference; by hand
     "alignment": (["jvp"], ["gradient"]),
     "appearance": ([], []),
-    "distance": (["forward"], ["forward"]),
+    "mahalanobis": (["forward"], ["forward"]),
     "influence": (["jvp"], ["gradient", *10 * ["jvp", "gradient"]]),
     "loss": (["forward"], []),
     "margin": (["forward"], []),
-    "neighbours": (["forward"], 5 * ["forward"]),
+    "knn_shapley": (["forward"], 5 * ["forward"]),
 }
 PASSES["combined"] = tuple(
     [p for name in combined.FAMILIES for p in PASSES[name][place]] for place in range(2)
@@ -341,7 +341,7 @@ def test_scans_of_small_centres_that_do_not_answer_cost_nothing(lrn, data, model
         ("alignment", {"derivative": "vjp"}, "alignment.derivative='vjp'; known: jvp, difference"),
         ("influence", {"derivative": "vjp"}, "influence.derivative='vjp'; known: jvp, difference"),
         ("influence", {"damping": 0.0}, "influence.damping=0.0"),
-        ("distance", {"shrinkage": 0.0}, "distance.shrinkage=0.0"),
+        ("mahalanobis", {"shrinkage": 0.0}, "mahalanobis.shrinkage=0.0"),
         ("combined", {"families": ()}, "combined.families is empty"),
         ("combined", {"families": ("marjin",)}, "Did you mean 'margin'"),
     ],

@@ -11,7 +11,7 @@ from jax.extend import core
 
 from harmjax import offers, scorers, types
 from harmjax.federations import memory, statistics
-from harmjax.scorers import combined, descriptors, measures, neighbours
+from harmjax.scorers import combined, descriptors, knn_shapley, measures
 from tests.scorers.twins import (
     CLEAN,
     FLIPPED,
@@ -40,9 +40,9 @@ def test_distance_is_mahalanobis_to_the_class_of_the_verification_scans(
     shrunk = 0.8 * covariance + 0.2 * np.trace(covariance) / size * np.eye(size)
     off = np.asarray(lrn.features(model, train.image), float) - mean[np.asarray(train.label)]
     expected = np.einsum("nf,fg,ng->n", off, np.linalg.inv(shrunk), off) / size
-    measure, scorer = asked("distance", shrinkage=0.2)
+    measure, scorer = asked("mahalanobis", shrinkage=0.2)
     ref = scorer.reference(fed, model, 0)
-    found = measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref)["distance"]
+    found = measures.evidence(measure, fed, model, stop_of(2, 3, 4, 5), ref)["mahalanobis"]
     np.testing.assert_allclose(found, expected[2:6], rtol=1e-3)
 
 
@@ -60,21 +60,21 @@ def test_knn_shapley_equals_the_exhaustive_shapley_value(k):
         for place, i in enumerate(order):
             expected[i] += utility(order[: place + 1]) - utility(order[:place])
     expected /= math.factorial(6)
-    found = neighbours.shapley(jnp.array(distance), jnp.array(match), jnp.ones(6, bool), k)
+    found = knn_shapley.shapley(jnp.array(distance), jnp.array(match), jnp.ones(6, bool), k)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_knn_shapley_leaves_out_what_is_not_known():
     distance, match = jnp.array([1.0, jnp.nan, 2.0, 0.5]), jnp.array([True, True, False, False])
     known = jnp.array([True, False, True, True])
-    found = neighbours.shapley(distance, match, known, 2)
-    bare = neighbours.shapley(distance[known], match[known], jnp.ones(3, bool), 2)
+    found = knn_shapley.shapley(distance, match, known, 2)
+    bare = knn_shapley.shapley(distance[known], match[known], jnp.ones(3, bool), 2)
     assert jnp.isnan(found[1])
     np.testing.assert_allclose(found[known], bare, atol=1e-6)
 
 
 def test_neighbours_uses_no_group_smaller_than_asked(fed, model):
-    ref = scorers.get("neighbours")(prototypes=8, smallest=6).reference(fed, model, 0)
+    ref = scorers.get("knn_shapley")(prototypes=8, smallest=6).reference(fed, model, 0)
     size = ref["size"]
     assert size.shape == (fed.num_classes, 8) and (size > 0).any(axis=1).all()
     assert ((size == 0) | (size >= 6)).all() and M / 2 < size.sum() <= M
@@ -98,7 +98,7 @@ def test_neighbours_vote_for_the_class_of_each_group(num_classes):
     for order in itertools.permutations(range(5)):
         for place, i in enumerate(order):
             value[i] += utility(order[: place + 1]) - utility(order[:place])
-    scorer = scorers.get("neighbours")(prototypes=2, k=2)
+    scorer = scorers.get("knn_shapley")(prototypes=2, k=2)
     known = {
         "label": jnp.array([*label, jnp.nan]),
         "distances": jnp.pad(distances, ((0, 1), (0, 0))),
@@ -110,7 +110,7 @@ def test_neighbours_vote_for_the_class_of_each_group(num_classes):
 
 @THREE
 def test_what_neighbours_measures_is_the_distance_to_every_group(lrn, data, fed, model):
-    measure, scorer = asked("neighbours", prototypes=3, iterations=1, smallest=1)
+    measure, scorer = asked("knn_shapley", prototypes=3, iterations=1, smallest=1)
     ref = scorer.reference(fed, model, 0)
     features = np.asarray(lrn.features(model, data[0].image[2:6]))
     expected = [
@@ -196,7 +196,7 @@ def test_no_family_decides_alone_or_excuses():
 
 
 def test_the_samples_of_a_centre_share_half_of_what_is_known_of_it():
-    harm = {"distance": jnp.array([-1.0, 3.0, 0.0, 0.0, jnp.nan, 5.0])}
+    harm = {"mahalanobis": jnp.array([-1.0, 3.0, 0.0, 0.0, jnp.nan, 5.0])}
     alone = np.asarray(combined.fuse(harm))
     shared = np.asarray(combined.fuse(harm, centre=jnp.array([7, 7, 2, 2, 9, 9])))
     means = alone[:2].mean(), alone[2:4].mean(), alone[5]
@@ -254,11 +254,11 @@ def test_no_product_behind_a_covariance_is_rounded_by_a_gpu(lrn, data, model, nu
     bare = lrn._replace(features=lambda model, image: image)
     fed = memory.memory(bare, train, held_out, *rest)
     volume = jnp.ones((12, 14, 8), jnp.uint8)
-    distance, appearance = scorers.get("distance")(), scorers.get("appearance")()
+    distance, appearance = scorers.get("mahalanobis")(), scorers.get("appearance")()
     at_hand = {"mean": jnp.ones((num_classes, F)), "whiten": jnp.eye(F)}
     looks = {"mean": jnp.ones(F), "scale": jnp.ones(F), "whiten": jnp.eye(F)}
     asked = {
-        "distance": (lambda: distance.reference(fed, model, 0), 3),
+        "mahalanobis": (lambda: distance.reference(fed, model, 0), 3),
         "distance of samples": (lambda: distance.measure(bare, model, held_out, at_hand), 1),
         "appearance": (lambda: appearance.reference(fed, model, 0), 2),
         "appearance of samples": (lambda: appearance.measure(bare, model, held_out, looks), 1),

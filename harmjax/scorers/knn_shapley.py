@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from harmjax import scorers, types
 
 
-def neighbours(
+def knn_shapley(
     *, prototypes: int = 8, k: int = 10, iterations: int = 4, smallest: int = 5, seed: int = 0
 ) -> types.HarmScorer:
     """A scorer by KNN-Shapley, in which prototypes take the place of verification scans.
@@ -33,7 +33,7 @@ def neighbours(
         12(11), 2019, arXiv 1908.08619, theorem 1.
 
     Example:
-        >>> neighbours(prototypes=2).trial is None
+        >>> knn_shapley(prototypes=2).trial is None
         True
     """
 

@@ -8,7 +8,7 @@ from harmjax.engine import precision
 from harmjax.engine.apart import apart
 
 
-def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
+def mahalanobis(*, shrinkage: float = 0.1) -> types.HarmScorer:
     """A scorer by the Mahalanobis distance to the class in the model's feature space.
 
     Class means and one covariance for all classes come from sums over the verification scans of
@@ -31,11 +31,11 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         Journal of Multivariate Analysis 88, 2004, doi 10.1016/S0047-259X(03)00096-4.
 
     Example:
-        >>> distance().judge({'distance': jnp.array([1.0, 0.0])}, {})[0].tolist()
+        >>> mahalanobis().judge({'mahalanobis': jnp.array([1.0, 0.0])}, {})[0].tolist()
         0.0
     """
     if not 0 < shrinkage <= 1:
-        raise ValueError(f"distance.shrinkage={shrinkage}: expected a fraction in (0, 1]")
+        raise ValueError(f"mahalanobis.shrinkage={shrinkage}: expected a fraction in (0, 1]")
 
     def reference(fed, model, cycle, fold=None):
         del cycle
@@ -51,11 +51,11 @@ def distance(*, shrinkage: float = 0.1) -> types.HarmScorer:
 
     def measure(learner, model, batch, reference):
         off = learner.features(model, batch.image) - reference["mean"][batch.label]
-        return {"distance": mean_square(reference["whiten"], off)}
+        return {"mahalanobis": mean_square(reference["whiten"], off)}
 
     def judge(evidence, reference):
         del reference
-        return jnp.log(jnp.maximum(evidence["distance"], 1e-12))
+        return jnp.log(jnp.maximum(evidence["mahalanobis"], 1e-12))
 
     return types.HarmScorer(reference, measure, judge)
 

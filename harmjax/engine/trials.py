@@ -1,4 +1,4 @@
-"""Rows of the trail that a policy leaves."""
+"""Rows of the info that a policy leaves for the log."""
 
 import functools
 
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from harmjax import types
 
 
-def no_trial(fed: types.Federation, slots: int) -> types.Trail:
+def no_trial(fed: types.Federation, slots: int) -> types.Info:
     """The row of a trial that did not take place: `slots` empty ids, no fields with [R]."""
     zero = jnp.zeros((fed.num_classes, fed.num_classes), jnp.int32)
-    return types.Trail(
+    return types.Info(
         kind=jnp.int32(types.NO_TRIAL),
         ids=jnp.full(slots, len(fed.centre), jnp.int32),
         loss=jnp.float32(0),
@@ -23,13 +23,13 @@ def no_trial(fed: types.Federation, slots: int) -> types.Trail:
     )
 
 
-def nothing(fed: types.Federation, rows: int, slots: int) -> types.Trail:
-    """The trail of `rows` trials that did not take place."""
+def nothing(fed: types.Federation, rows: int, slots: int) -> types.Info:
+    """The info of `rows` trials that did not take place."""
     return stack([no_trial(fed, slots)] * rows)
 
 
-def unverified(fed: types.Federation, ids, loss, slots: int | None = None) -> types.Trail:
-    """The trail [T, 1] of a leg that was trained on, or skipped where it was empty, unverified.
+def unverified(fed: types.Federation, ids, loss, slots: int | None = None) -> types.Info:
+    """The info [T, 1] of a leg that was trained on, or skipped where it was empty, unverified.
 
     Args:
         fed: Where the data are.
@@ -55,16 +55,16 @@ def _unverified(nothing, ids, loss, num_samples):
     return jax.vmap(row)(ids, loss)
 
 
-def stack(rows) -> types.Trail:
-    """Rows of one trial each as a trail of R = len(rows) rows."""
+def stack(rows) -> types.Info:
+    """Rows of one trial each as an info of R = len(rows) rows."""
     return jax.tree.map(lambda *each: jnp.stack(each), *rows)
 
 
-def join(*trails, axis: int = 0) -> types.Trail:
-    """Trails one after the other; along axis 1 where they are of a leg, [T, R]."""
-    return jax.tree.map(lambda *each: jnp.concatenate(each, axis), *trails)
+def join(*infos, axis: int = 0) -> types.Info:
+    """Infos one after the other; along axis 1 where they are of a leg, [T, R]."""
+    return jax.tree.map(lambda *each: jnp.concatenate(each, axis), *infos)
 
 
-def flatten(trail: types.Trail) -> types.Trail:
-    """A trail of a scan, [T, R, ...], as one of [T * R, ...]."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), trail)
+def flatten(info: types.Info) -> types.Info:
+    """An info of a scan, [T, R, ...], as one of [T * R, ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), info)
