@@ -51,8 +51,8 @@ def screen(
     """A policy that eliminates what verification scans of the same class never look like.
 
     As a cycle begins, the model is evaluated on the verification scans. Every family of evidence is
-    a harm scorer. Each centre's scans are cut into two folds, and every scan, of verification and of
-    training alike, is measured against the reference made of the fold that it is not in
+    a harm scorer. Each centre's scans are cut into two folds, and every scan, of verification and
+    of training alike, is measured against the reference made of the fold that it is not in
     (cross-fitting). At a stop the samples are scored with that same model, before anything is
     learned. Evidence is standardised by the verification scans of the class and averaged over
     cycles. The p-values p_f of the families are combined to `log sum_f share_f / p_f`, which a
