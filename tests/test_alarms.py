@@ -12,7 +12,7 @@ import pytest
 from harmjax import models, policies, types
 from harmjax.engine import learner, travel
 from harmjax.federations import memory
-from harmjax.policies import evidence, screen
+from harmjax.policies import evidence, suspicion
 from harmjax.runs import training
 from tests.screening import (
     KEY,
@@ -30,11 +30,11 @@ from tests.screening import (
     "train, held_out, alarm",
     [
         (samples(0), samples(1), []),
-        (planted(samples(0), np.arange(120)), samples(1), [screen.MOST]),
-        (samples(0, 60), planted(samples(1, 60), np.arange(0, 480, 12)), [screen.CONTAMINATED]),
-        (samples(0), planted(samples(1), [5], image=np.nan), [screen.BLIND]),
+        (planted(samples(0), np.arange(120)), samples(1), [suspicion.MOST]),
+        (samples(0, 60), planted(samples(1, 60), np.arange(0, 480, 12)), [suspicion.CONTAMINATED]),
+        (samples(0), planted(samples(1), [5], image=np.nan), [suspicion.BLIND]),
         (samples(0, 30, 3), samples(1, 30, 3), []),
-        (planted(samples(0, 30, 3), np.arange(180)), samples(1, 30, 3), [screen.MOST]),
+        (planted(samples(0, 30, 3), np.arange(180)), samples(1, 30, 3), [suspicion.MOST]),
     ],
 )
 def test_it_says_what_it_cannot_judge(train, held_out, alarm):
@@ -42,7 +42,7 @@ def test_it_says_what_it_cannot_judge(train, held_out, alarm):
     policy, traveller, _ = run(train, held_out, cycles=2, **settings)
     verdicts = policy.verdicts(traveller.state, 2)
     assert np.flatnonzero(verdicts.alarms).tolist() == alarm
-    if screen.MOST in alarm:
+    if suspicion.MOST in alarm:
         assert not verdicts.eliminated.any()
 
 
@@ -101,21 +101,21 @@ def test_alarms_are_independent_and_most_stops_everything(trained_on, on):
     """Three of four labels wrong; outliers among the verification scans; no alignment at all."""
     (run, model), train, held_out = trained_on, mixed(0), mixed(1)
     expected = np.zeros(3, bool)
-    expected[[screen.MOST, screen.CONTAMINATED, screen.BLIND]] = on
-    if expected[screen.MOST]:
+    expected[[suspicion.MOST, suspicion.CONTAMINATED, suspicion.BLIND]] = on
+    if expected[suspicion.MOST]:
         train = planted(train, [], flipped=np.flatnonzero(np.arange(480) % 4 > 0))
-    if expected[screen.CONTAMINATED]:
+    if expected[suspicion.CONTAMINATED]:
         image = held_out.image.copy()
         signs = np.random.default_rng(3).choice([-1, 1], image[::11, 1:].shape)
         image[::11, 1:] += 30 * signs
         held_out = held_out._replace(image=image)
-    if expected[screen.BLIND]:  # an optimiser that has overflowed gives no direction
+    if expected[suspicion.BLIND]:  # an optimiser that has overflowed gives no direction
         lost = jax.tree.map(lambda x: x * jnp.nan, optax.tree_utils.tree_get(model.opt_state, "nu"))
         model = model._replace(opt_state=optax.tree_utils.tree_set(model.opt_state, nu=lost))
     policy, state, _ = run(train, held_out, model)
     verdicts = policy.verdicts(state, 2)
     assert np.asarray(verdicts.alarms).tolist() == expected.tolist()
-    if expected[screen.MOST]:
+    if expected[suspicion.MOST]:
         assert not verdicts.eliminated.any()
     texts = training.alarms(verdicts)
     assert texts == [text for text, shown in zip(types.ALARMS, expected, strict=True) if shown]
@@ -126,7 +126,7 @@ def test_a_brake_that_was_on_stays_on(trained_on):
     free = run(train, held_out, model)[1]
     assert np.asarray(free.eliminated)[[3, 44, 101]].all() and not free.alarms.any()
     state = run(train, held_out, model, alarms=(1, 0, 0))[1]
-    assert not state.eliminated.any() and state.alarms[screen.MOST]
+    assert not state.eliminated.any() and state.alarms[suspicion.MOST]
 
 
 def without_even_ones(fed, cycle):
@@ -152,7 +152,7 @@ def test_evidence_that_is_missing_releases_no_brake(trained_on):
     policy, state, _ = run(train, held_out, model, **settings)
     assert (np.asarray(state.p_value) <= 0.05).mean() < 0.45
     verdicts = policy.verdicts(state, 2)
-    assert verdicts.alarms[screen.MOST] and not verdicts.eliminated.any()
+    assert verdicts.alarms[suspicion.MOST] and not verdicts.eliminated.any()
     unknown = np.arange(480) % 2 == 0
     assert (np.asarray(state.p_value)[unknown] == 1).all()
     assert np.isnan(np.asarray(verdicts.harm)).tolist() == unknown.tolist()

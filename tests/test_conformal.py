@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies
 from scipy import stats
 
-from harmjax.policies import centrewise, conformal, evidence, screen
+from harmjax.policies import centrewise, conformal, evidence
 
 
 def test_p_values_count_the_class_alone():
@@ -101,8 +101,8 @@ def test_benjamini_and_hochberg_by_hand():
     p_value = jnp.array([0.001, 0.02, 0.8, 0.03, 0.9])
     used = jnp.ones(5, bool)
     # Ordered: .001 <= .1 * 1/5, .02 <= .1 * 2/5, .03 <= .1 * 3/5, and no more.
-    assert screen.largest_rejected(p_value, used, 0.1) == jnp.float32(0.03)
-    assert screen.largest_rejected(p_value[2:], used[2:], 0.01) == -1
+    assert conformal.largest_rejected(p_value, used, 0.1) == jnp.float32(0.03)
+    assert conformal.largest_rejected(p_value[2:], used[2:], 0.01) == -1
 
 
 @hypothesis.given(
@@ -116,9 +116,9 @@ def test_a_p_value_that_is_not_known_never_helps_to_reject(p_values, data):
     padded[:size] = p_values
     used, unknown = jnp.arange(12) < size, np.arange(12) < 0
     unknown[:size] = lost
-    whole = float(screen.largest_rejected(jnp.asarray(padded), used, 0.3))
+    whole = float(conformal.largest_rejected(jnp.asarray(padded), used, 0.3))
     missing = jnp.where(unknown, jnp.nan, padded)
-    assert -1 <= float(screen.largest_rejected(missing, used, 0.3)) <= whole
+    assert -1 <= float(conformal.largest_rejected(missing, used, 0.3)) <= whole
     ordered = np.sort(p_values)
     passed = ordered[ordered <= np.float32(0.3) * np.arange(1, size + 1) / np.float32(size)]
     assert whole == (passed.max() if len(passed) else -1)

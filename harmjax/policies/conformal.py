@@ -87,3 +87,24 @@ def _p_value(scale, score, label, extra):
         return jnp.where(jnp.isnan(score), 1.0, jnp.minimum(found, 1.0))
 
     return jax.vmap(one)(score, label)
+
+
+def largest_rejected(p_value, used, rate):
+    """The largest p-value that Benjamini and Hochberg reject at a false discovery rate, or -1.
+
+    Of n p-values in ascending order, `max p_(i) with p_(i) <= rate i / n`. NaN counts among those
+    tested and is never rejected.
+
+    Args:
+        p_value: [N] float32.
+        used: [N] bool, which are tested.
+        rate: Fraction.
+
+    References:
+        Benjamini & Hochberg, Controlling the false discovery rate, Journal of the Royal Statistical
+        Society B 57, 1995.
+    """
+    ordered = jnp.sort(jnp.where(used, p_value, jnp.inf))
+    place = jnp.arange(1, len(ordered) + 1)
+    passed = ordered <= rate * place / jnp.maximum(jnp.sum(used), 1)
+    return jnp.max(jnp.where(passed, ordered, -1.0))

@@ -1,5 +1,6 @@
 """The published quality control: verify, roll back, isolate, revisit, eliminate."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -16,10 +17,7 @@ class State(NamedTuple):
     """What the server remembers between stops."""
 
     reference: types.Array  # [K, K] int32, confusion of the last accepted model
-    allowed: (
-        types.Array
-    )  # [K, B+1, H] int32, errors of each class that b samples may add to a reference; H = 1
-    # where it does not matter how many errors the reference has
+    allowed: types.Array  # [K, B+1, H] int32, errors that b samples may add, see `tolerated`
     rate: types.Array  # [K] float32, what one extra error of each class adds to its rate
     suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
     order: types.Array  # [N] int32, lone trials before the last one of this sample
@@ -58,6 +56,36 @@ def tolerated(
     count = np.arange(most + 1)
     rate = count / over
     return np.searchsorted(rate, rate + threshold * tried, side="right") - 1 - count
+
+
+def verify(threshold: float, state: State, ids, confusion, info: types.Info):
+    """The verdict on an update: harmful if, for any class, it adds more errors than tolerated.
+
+    Args:
+        threshold: Tolerated rise of a class's error rate per sample tried (fraction).
+        state: Before the update.
+        ids: [B] int32, samples tried, N in padding.
+        confusion: [K, K] int32, of the updated model.
+        info: Row of the trial, with its loss; one that is not finite is not accepted.
+
+    Returns:
+        The state, its reference that of the updated model if that is accepted; the row; and the
+        largest rise of an error rate.
+    """
+    tried, before = jnp.sum(ids < len(state.order)), task.errors(state.reference)
+    extra = task.errors(confusion) - before
+    counted = jnp.minimum(before, state.allowed.shape[2] - 1)
+    is_harmful = jnp.any(extra > state.allowed[jnp.arange(len(extra)), tried, counted])
+    accepted = ~is_harmful & jnp.isfinite(info.loss)
+    info = info._replace(
+        ids=info.ids.at[: len(ids)].set(ids),
+        confusion=confusion,
+        reference=state.reference,
+        allowed=jnp.float32(threshold) * tried,
+        accepted=accepted,
+    )
+    after = state._replace(reference=select(accepted, confusion, state.reference))
+    return after, info, jnp.max(extra * state.rate)
 
 
 def judged(state: State, i, cycle, trial: types.Info, rise) -> State:
@@ -126,18 +154,11 @@ def verify_revisit(
             f"policy.verify_revisit.threshold={threshold!r} must be a fraction, such as 0.02 for 2%"
         )
 
+    decided = apart(functools.partial(verify, threshold))
+
     def init(num_samples, baseline):
         held_out = np.asarray(task.totals(baseline))
-        if held_out.min() < 1:
-            raise ValueError(
-                f"verification scans of each class: {held_out.tolist()}; "
-                "error rates need at least one of each"
-            )
-        if swap_denominators and len(held_out) != 2:
-            raise ValueError(
-                "policy.verify_revisit.swap_denominators=True: the authors' quirk is about two "
-                f"classes, not {len(held_out)}; set it to False"
-            )
+        _check_classes(held_out, swap_denominators)
         counted_over = held_out[::-1] if swap_denominators else held_out
         allowed = [
             tolerated(over, held_out.max(), threshold, max_batch, float_bound=float_bound)
@@ -166,24 +187,6 @@ def verify_revisit(
         nothing = trials.no_trial(fed, max_batch)._replace(kind=jnp.int32(kind), loss=loss)
         state, info, rise = decided(travel.state, leg.ids[0], confusion, nothing)
         return types.Travel(select(info.accepted, candidate, travel.model), state), info, rise
-
-    @apart
-    def decided(state, ids, confusion, info):
-        """The state after a trial of samples [B], its row, and the largest rise of a rate."""
-        tried, before = jnp.sum(ids < len(state.order)), task.errors(state.reference)
-        extra = task.errors(confusion) - before
-        counted = jnp.minimum(before, state.allowed.shape[2] - 1)
-        is_harmful = jnp.any(extra > state.allowed[jnp.arange(len(extra)), tried, counted])
-        accepted = ~is_harmful & jnp.isfinite(info.loss)
-        info = info._replace(
-            ids=info.ids.at[: len(ids)].set(ids),
-            confusion=confusion,
-            reference=state.reference,
-            allowed=jnp.float32(threshold) * tried,
-            accepted=accepted,
-        )
-        after = state._replace(reference=select(accepted, confusion, state.reference))
-        return after, info, jnp.max(extra * state.rate)
 
     def lone_trials(fed, travel, cycle, ids, kind):
         """Tries samples one at a time; padding ids are skipped."""
@@ -263,3 +266,17 @@ def verify_revisit(
         return offers.told(found, word)
 
     return types.QualityControl(init, offer, visit, close, verdicts)
+
+
+def _check_classes(held_out, swap_denominators) -> None:
+    """Raises ValueError for classes that error rates cannot be told of."""
+    if held_out.min() < 1:
+        raise ValueError(
+            f"verification scans of each class: {held_out.tolist()}; "
+            "error rates need at least one of each"
+        )
+    if swap_denominators and len(held_out) != 2:
+        raise ValueError(
+            "policy.verify_revisit.swap_denominators=True: the authors' quirk is about two "
+            f"classes, not {len(held_out)}; set it to False"
+        )
