@@ -101,7 +101,7 @@ def get_config() -> ml_collections.ConfigDict:
     published.swap_denominators = False  # the authors' quirk: FP / positives, FN / negatives
     published.float_bound = False  # the authors' quirk: a rise on the bound is decided by rounding
     policy.screen = screen = ml_collections.ConfigDict()
-    screen.alpha = 0.01  # expected fraction of good training samples that are eliminated
+    screen.alpha = 0.01  # expected fraction of good samples lost; also the level for whole centres
     screen.families = ("margin", "appearance")  # of evidence: files of harmjax/scorers
     screen.shares = ()  # of the level, one per family; () for equal ones
     screen.settings = ml_collections.ConfigDict()  # scorer: its settings, such as {'shrinkage': .2}

@@ -1,7 +1,11 @@
 """Quality control: which samples are trained on, and what a visit tries, keeps and rolls back.
 
-One file per policy, found by name. A policy is a factory of hyperparameters that returns a
-`types.QualityControl` of pure functions.
+One file per policy, found by name: `none`, `oracle`, `verify_revisit`, `screen`. A policy is a
+factory of hyperparameters that returns a `types.QualityControl` of pure functions.
+
+The other files are parts of these. `fixed` trains under a mask. `screen` is made of `evidence`
+(harm, calibrated by the verification scans), `conformal` (p-values), `suspicion` (who is suspected,
+examined, eliminated, and the alarms) and `centrewise` (the test of whole centres).
 """
 
 from harmjax import plugins

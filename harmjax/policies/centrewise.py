@@ -1,4 +1,7 @@
-"""Whether all samples of a centre together look harmful, where each alone may not."""
+"""Whether all samples of a centre together look harmful, where each alone may not.
+
+`suspicion.decide` asks at the level `policy.screen.alpha`, `suspicion.examine` at a part of it.
+"""
 
 import jax
 import jax.numpy as jnp
