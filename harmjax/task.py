@@ -4,9 +4,6 @@ Of two classes one logit z tells: a classifier emits `[0, z]`, whose softmax is 
 Only z is read, and what is computed is what the published binary classifier computes, bit for bit.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,18 +11,7 @@ import optax
 from harmjax import types
 
 
-class Task(NamedTuple):
-    """How logits [B, K] are read against labels [B] of K classes, as pure functions."""
-
-    num_classes: int  # K
-    loss: Callable[..., types.Array]  # (logits, label) -> cross-entropy [B], nats
-    error: Callable[..., types.Array]  # (logits, label) -> probability of the other classes [B]
-    predicted: Callable[..., types.Array]  # logits -> most probable class [B] int32
-    curve: Callable[..., types.Array]
-    # (logits, change [B, K]) -> `(diag p - p p^T) change` [B, K], p the softmax: the loss's Hessian
-
-
-def classification(num_classes: int = 2) -> Task:
+def classification(num_classes: int = 2) -> types.Task:
     """The task of telling K classes apart by cross-entropy.
 
     Args:
@@ -44,8 +30,8 @@ def classification(num_classes: int = 2) -> Task:
     if num_classes < 2:
         raise ValueError(f"num_classes={num_classes}: name two classes or more")
     if num_classes == 2:
-        return Task(2, _binary_loss, _binary_error, _binary_predicted, _binary_curve)
-    return Task(num_classes, _loss, _error, _predicted, _curve)
+        return types.Task(2, _binary_loss, _binary_error, _binary_predicted, _binary_curve)
+    return types.Task(num_classes, _loss, _error, _predicted, _curve)
 
 
 def margin(logits, label):
@@ -72,7 +58,7 @@ def confusion(predicted, label, used, num_classes: int):
     """How often [K, K] int32 a scan of the class of each row was taken for that of each column.
 
     Args:
-        predicted: [B] int32, from `Task.predicted`.
+        predicted: [B] int32, from `types.Task.predicted`.
         label: [B] int32.
         used: [B] bool, which scans count.
         num_classes: K.

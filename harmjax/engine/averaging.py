@@ -63,8 +63,8 @@ def visits(
 
     zero = jax.tree.map(jnp.zeros_like, averaged(start))
     firsts = jnp.concatenate([edge, changes])
-    (_, total), info = fed.scan(step, (start, zero), (legs, firsts, share))
-    model = select(jnp.any(offered), types.Model(*total, start.opt_state), start)
+    (_, (params, batch_stats)), info = fed.scan(step, (start, zero), (legs, firsts, share))
+    model = select(jnp.any(offered), types.Model(params, batch_stats, start.opt_state), start)
     return travel._replace(model=model), gathered(info)
 
 

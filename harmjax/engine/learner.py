@@ -42,7 +42,7 @@ def learner(
     classifier: types.Classifier,
     schedule: Callable,
     *,
-    task: tasks.Task | None = None,
+    task: types.Task | None = None,
     optimiser: optax.GradientTransformation | None = None,
 ) -> types.Learner:
     """A learner for one classifier, see `types.Learner`.
@@ -95,14 +95,14 @@ def learner(
         after = types.Model(optax.apply_updates(model.params, step), batch_stats, opt_state)
         return select(jnp.any(weight > 0), after, model)
 
-    def learn(model, batch, weight, offered, cycle):
+    def learn(model: types.Model, batch: types.Batch, weight, offered, cycle):
         weight = jnp.where(offered, weight, 0.0)
         (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
             model.params, model.batch_stats, batch, weight, offered
         )
         return stepped(model, gradient, batch_stats, weight, cycle), loss
 
-    def learn_along(model, batch, weight, offered, cycle, direction):
+    def learn_along(model: types.Model, batch: types.Batch, weight, offered, cycle, direction):
         weight = jnp.where(offered, weight, 0.0)
 
         def moved(params, size):
@@ -116,7 +116,7 @@ def learner(
         slope = jnp.where(share > 0, part / jnp.where(share > 0, share, 1), jnp.nan)
         return stepped(model, gradient, batch_stats, weight, cycle), loss, slope
 
-    def forward(model, image):
+    def forward(model: types.Model, image):
         weight = jnp.ones(len(image))
         keys = jax.vmap(jax.random.key)(jnp.zeros(len(image), jnp.uint32))
         variables = types.Variables(model.params, model.batch_stats)

@@ -49,10 +49,10 @@ def assess(logits, labels, members, *, minimum: int, counted: bool = False) -> d
 
 def added(parts: Sequence[dict | None]) -> dict | None:
     """The sums of what centres said of one subgroup; None where none did."""
-    parts = [part for part in parts if part is not None]
-    if not parts:
+    known = [part for part in parts if part is not None]
+    if not known:
         return None
-    return {name: sum(part[name] for part in parts) for name in parts[0]}
+    return {name: sum(part[name] for part in known) for name in known[0]}
 
 
 def assessed(sums: dict, classes: Sequence[str]) -> metrics.Assessed:

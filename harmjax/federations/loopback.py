@@ -54,7 +54,7 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
             rows = np.where(ids < num_samples, row[ids], len(own_rows[c])).astype(np.int32)
             return c, {"cycle": int(leg.cycle[0]), "rows": rows, "weight": np.asarray(leg.weight)}
 
-        def learn(model, leg):
+        def learn(model: types.Model, leg: types.Stop):
             c, stops = at_centre(leg)
             found = ask(c, "learn", model=jax.tree.leaves(model), **stops)
             # Committed like the model that a run starts with: else the server compiles twice.
@@ -62,13 +62,13 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
             after = jax.tree.unflatten(jax.tree.structure(model), leaves)
             return after, jnp.asarray(found["loss"])
 
-        def at(asked, model, leg, reference):
+        def at(asked: types.Measure, model: types.Model, leg: types.Stop, reference):
             c, stops = at_centre(leg)
             told, variables = sites.told_of(asked), _variables(model)
             found = ask(c, "at", measure=told, model=variables, reference=reference, **stops)
             return {name: jnp.asarray(values) for name, values in found.items()}
 
-        def total(statistic, model, *args, fold=None):
+        def total(statistic: str, model: types.Model, *args, fold=None):
             found = everyone(
                 "total", statistic=statistic, model=_variables(model), args=args, fold=fold
             )
@@ -77,7 +77,7 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
                 sums = jax.tree.map(jnp.add, sums, one["sums"])
             return sums
 
-        def survey(asked, model, reference):
+        def survey(asked: types.Measure, model: types.Model, reference):
             told = sites.told_of(asked)
             found = everyone("survey", measure=told, model=_variables(model), reference=reference)
             order = np.concatenate([np.flatnonzero(held_out_centre == c) for c in range(len(send))])

@@ -61,7 +61,7 @@ def memory(
         ids = jnp.minimum(stop.ids, num_samples - 1)
         return batch_of(train, ids, fold[ids], stop.cycle), stop.ids < num_samples
 
-    def learn(model, leg):
+    def learn(model: types.Model, leg: types.Stop):
         def step(model, stop):
             batch, offered = at_stop(stop)
             after, loss = learner.learn(model, batch, stop.weight, offered, stop.cycle)
@@ -75,7 +75,7 @@ def memory(
 
         return over_leg(step if len(leg.cycle) == 1 else step_if_any, model, leg)
 
-    def at(asked, model, leg, reference):
+    def at(asked: types.Measure, model: types.Model, leg: types.Stop, reference):
         measure = apart(functools.partial(measures.resolved(asked), learner))
 
         def look(carry, stop):
@@ -88,7 +88,7 @@ def memory(
         inside = jnp.minimum(ids, len(folds) - 1)
         return batch_of(held_out, inside, folds[inside], 0)
 
-    def total(statistic, model, *args, fold=None):
+    def total(statistic: str, model: types.Model, *args, fold=None):
         sums_of = apart(functools.partial(statistics.get(statistic), learner))
 
         def part(ids):
@@ -98,7 +98,7 @@ def memory(
         sizes = {"minimum": minimum, "chunk": chunk, "width": width}
         return in_order(part, *layout.batches(statistic, centre, fold, **sizes))
 
-    def survey(asked, model, reference):
+    def survey(asked: types.Measure, model: types.Model, reference):
         measure = apart(functools.partial(measures.resolved(asked), learner))
         rows, _ = layout.by_centre(centre, np.ones(num_held_out, bool), width)
         found = jax.lax.map(

@@ -33,7 +33,7 @@ def passes(fn, learner: types.Learner, image, arguments) -> tuple[str, ...]:
         >>> passes(of_statistic('gradient'), mlp, image, (model,))
         ('gradient',)
     """
-    calls = []
+    calls: list[dict] = []
 
     def run(image, model, *rest):
         return fn(_watched(learner, calls), model, batch(image), *rest)
@@ -74,7 +74,7 @@ def _watched(learner, calls):
     return learner._replace(
         logits=noted(learner.logits),
         features=noted(learner.features),
-        forward=None if learner.forward is None else noted(learner.forward),
+        forward=noted(learner.forward),
     )
 
 

@@ -56,8 +56,9 @@ def site(
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def variables_of(leaves):
-        variables = like.params, like.batch_stats
-        return types.Model(*jax.tree.unflatten(jax.tree.structure(variables), leaves), ())
+        structure = jax.tree.structure((like.params, like.batch_stats))
+        params, batch_stats = jax.tree.unflatten(structure, leaves)
+        return types.Model(params, batch_stats, ())
 
     def leg_of(asked):
         rows = asked["rows"]

@@ -33,23 +33,23 @@ def stream(
     num_samples, num_held_out = len(train.label), len(held_out.label)
     centre = np.asarray(held_out.centre)
     fold, width = layout.folds(centre), layout.width(centre, chunk)
-    ahead = {}
+    ahead: dict[bytes, np.ndarray] = {}
 
-    def batch_of(image, label, identity, fold, cycle):
+    def batch_of(cycle, image, label, identity, fold):
         at_cycle = jax.random.fold_in(key, cycle)
         keys = jax.vmap(lambda i: jax.random.fold_in(at_cycle, i))(identity)
         return types.Batch(image, label, keys, fold)
 
     @jax.jit
     def update(model, stop, *sample):
-        batch, offered = batch_of(*sample, stop.cycle), stop.ids < num_samples
+        batch, offered = batch_of(stop.cycle, *sample), stop.ids < num_samples
         return memory.accepted(
             *learner.learn(model, batch, stop.weight, offered, stop.cycle), model
         )
 
     @functools.partial(jax.jit, static_argnums=0)
     def look(asked, model, reference, cycle, *sample):
-        return measures.resolved(asked)(learner, model, batch_of(*sample, cycle), reference)
+        return measures.resolved(asked)(learner, model, batch_of(cycle, *sample), reference)
 
     def fetch(ids):
         return np.asarray(train.image[np.minimum(ids, num_samples - 1)])
@@ -61,10 +61,10 @@ def stream(
         image = fetch(ids) if image is None else image
         return image, train.label[inside], train.identity[inside], inside % 2
 
-    def learn(model, leg):
+    def learn(model: types.Model, leg: types.Stop):
         return control.scan(lambda model, stop: update(model, stop, *samples_of(stop)), model, leg)
 
-    def at(asked, model, leg, reference):
+    def at(asked: types.Measure, model: types.Model, leg: types.Stop, reference):
         def one(carry, stop):
             evidence = look(asked, model, reference, stop.cycle, *samples_of(stop))
             return carry, memory.measured(evidence, stop.ids < num_samples)
@@ -90,7 +90,7 @@ def stream(
 
     @functools.partial(jax.jit, static_argnums=0)
     def part(statistic, model, args, weight, *sample):
-        batch = batch_of(*sample, 0)
+        batch = batch_of(0, *sample)
         return statistics.get(statistic)(learner, model, batch, weight, *args)
 
     def held_out_parts(rows):
@@ -99,7 +99,7 @@ def stream(
         for at, image in zip(inside, images, strict=True):
             yield image, held_out.label[at], held_out.identity[at], fold[at]
 
-    def total(statistic, model, *args, fold=None):
+    def total(statistic: str, model: types.Model, *args, fold=None):
         sizes = {"minimum": minimum, "chunk": chunk, "width": width}
         rows, owner = layout.batches(statistic, centre, fold, **sizes)
         own, sums = None, None
@@ -112,7 +112,7 @@ def stream(
                 sums, own = own if sums is None else jax.tree.map(jnp.add, sums, own), None
         return sums
 
-    def survey(asked, model, reference):
+    def survey(asked: types.Measure, model: types.Model, reference):
         rows, _ = layout.by_centre(centre, np.ones(num_held_out, bool), width)
         found = [look(asked, model, reference, 0, *sample) for sample in held_out_parts(rows)]
         place = np.argsort(rows.ravel(), kind="stable")[:num_held_out]

@@ -61,7 +61,8 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
         >>> Request('confusion', ('forward',), 400, 16).bytes_back
         16
     """
-    kinds, known = [], {}
+    kinds: list[Request] = []
+    known: dict[tuple, tuple[str, ...]] = {}
     image = jax.ShapeDtypeStruct((2, *image.shape[1:]), image.dtype)
 
     def place(request):
@@ -92,13 +93,13 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
         def offered(leg):
             return jnp.sum(leg.ids < num_samples)
 
-        def learn(model, leg):
+        def learn(model: types.Model, leg: types.Stop):
             found = fed.learn(model, leg)
             sent = Request("learn", (passes.GRADIENT,), _bytes((model, leg)), _bytes(found))
             note(sent, 1, offered(leg))
             return found
 
-        def at(asked, model, leg, reference):
+        def at(asked: types.Measure, model: types.Model, leg: types.Stop, reference):
             found = fed.at(asked, model, leg, reference)
             made_of = passes_of(asked, measures.resolved(asked), model, reference)
             back = _bytes(found) // leg.ids.size
@@ -106,7 +107,7 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
             note(sent, 1, offered(leg))
             return found
 
-        def total(statistic, model, *args, fold=None):
+        def total(statistic: str, model: types.Model, *args, fold=None):
             found = fed.total(statistic, model, *args, fold=fold)
             made_of = passes_of(statistic, passes.of_statistic(statistic), model, *args)
             sent = Request(statistic, made_of, _bytes((model, args)), _bytes(found))
@@ -117,7 +118,7 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
                 note(sent, len(np.unique(centre[answer])), int(answer.sum()))
             return found
 
-        def survey(asked, model, reference):
+        def survey(asked: types.Measure, model: types.Model, reference):
             found = fed.survey(asked, model, reference)
             made_of = passes_of(asked, measures.resolved(asked), model, reference)
             back = _bytes(found) // num_held_out

@@ -28,7 +28,7 @@ def pack(content) -> bytes:
         >>> unpack(pack({"rows": np.arange(3, dtype=np.int32), "op": "learn"}))["rows"].tolist()
         [0, 1, 2]
     """
-    arrays = []
+    arrays: list[bytes] = []
     head = json.dumps({"version": VERSION, "content": _plain(content, arrays)}).encode()
     return b"".join([len(head).to_bytes(4, "little"), head, *arrays])
 

@@ -30,7 +30,7 @@ def under_mask(keep=None, *, word=None) -> types.QualityControl:
         del cycle
         return offers.offer(state, word=word)
 
-    def visit(fed, travel, leg):
+    def visit(fed: types.Federation, travel: types.Travel, leg: types.Stop):
         offered = leg.ids < len(fed.centre)
 
         def skip(model):
@@ -42,7 +42,7 @@ def under_mask(keep=None, *, word=None) -> types.QualityControl:
         model, loss = fed.cond(jnp.any(offered), train, skip, travel.model)
         return travel._replace(model=model), trials.unverified(fed, leg.ids, loss)
 
-    def close(fed, travel, cycle):
+    def close(fed: types.Federation, travel: types.Travel, cycle):
         del cycle
         return travel, trials.nothing(fed, 1, 1)
 

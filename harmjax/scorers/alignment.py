@@ -68,7 +68,7 @@ def alignment(
     if optimiser not in ("adam", "sgd"):
         raise ValueError(f"alignment.optimiser={optimiser!r}; known: adam, sgd")
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         total, number = fed.total(gradient, model, fold=fold)
         return made(total, number, model.opt_state, cycle)
 
@@ -80,12 +80,12 @@ def alignment(
         direction = scorers.answered(direction, number)
         return {"direction": direction, "cycle": jnp.asarray(cycle, jnp.int32)}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         rate = learner.rate(reference["cycle"])
         slope = losses_along(learner, model, batch, reference["direction"], derivative)
         return {"alignment": -rate * slope}
 
-    def learn(learner, model, batch, weight, offered, cycle, reference):
+    def learn(learner: types.Learner, model, batch, weight, offered, cycle, reference):
         after, loss, slope = learner.learn_along(
             model, batch, weight, offered, cycle, reference["direction"]
         )

@@ -38,7 +38,7 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
     if not 0 < shrinkage <= 1:
         raise ValueError(f"appearance.shrinkage={shrinkage}: expected a fraction in (0, 1]")
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del cycle
         number, total = fed.total("appearance_sums", model, fold=fold)
         mean = middle(number, total)
@@ -56,7 +56,7 @@ def appearance(*, shrinkage: float = 0.1) -> types.HarmScorer:
         whiten = mahalanobis.whitening(correlation, shrinkage)
         return {"mean": scorers.answered(mean, number), "scale": scale, "whiten": whiten}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         del learner, model
         described = jax.vmap(descriptors.describe)(batch.image)
         off = jnp.clip((described - reference["mean"]) / reference["scale"], -CUT, CUT)

@@ -66,17 +66,17 @@ def combined(
     members = {name: measures.scorer(measure) for name, measure in asked.items()}
     tried = any(member.trial is not None for member in members.values())
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         return {name: m.reference(fed, model, cycle, fold) for name, m in members.items()}
 
-    def measure(learner, model, batch, reference):
-        found = {}
-        for name, member in members.items():
-            found |= member.measure(learner, model, batch, reference[name])
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
+        found: dict = {}
+        for name, measure in asked.items():
+            found |= measures.resolved(measure)(learner, model, batch, reference[name])
         return found
 
-    def trial(fed, model, stop, reference):
-        found = {}
+    def trial(fed: types.Federation, model: types.Model, stop: types.Stop, reference):
+        found: dict = {}
         for name, measure in asked.items():
             found |= measures.evidence(measure, fed, model, stop, reference[name])
         return found

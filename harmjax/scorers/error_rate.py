@@ -24,11 +24,11 @@ def error_rate() -> types.HarmScorer:
         [0.25, 0.5]
     """
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del fed, model, cycle, fold
         return {}
 
-    def trial(fed, model, stop, reference):
+    def trial(fed: types.Federation, model: types.Model, stop: types.Stop, reference):
         del reference
         before = fed.total("confusion", model)
         number = task.totals(before)

@@ -53,7 +53,7 @@ def influence(
     if damping <= 0:
         raise ValueError(f"influence.damping={damping}: expected a positive number")
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del cycle
         total, number = fed.total(gradient, model, fold=fold)
         scans = jnp.maximum(number, 1)
@@ -66,7 +66,7 @@ def influence(
         direction = conjugate_gradients(product, slope, iterations, fed.scan)
         return {"direction": scorers.answered(direction, number)}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         direction = reference["direction"]
         slope = alignment.losses_along(learner, model, batch, direction, derivative)
         return {"influence": -slope}

@@ -37,7 +37,7 @@ def knn_shapley(
         True
     """
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del cycle
         number, total, second = fed.total("feature_moments", model, fold=fold)
         mean = total / jnp.maximum(number, 1)[:, None]
@@ -56,7 +56,7 @@ def knn_shapley(
         (points, size), _ = fed.scan(round_, carry, jnp.arange(iterations))
         return {"points": points, "size": jnp.where(size >= smallest, size, 0)}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         features = learner.features(model, batch.image)
         points = reference["points"].reshape(-1, features.shape[-1])
         square = jnp.sum((features[:, None] - points) ** 2, axis=-1)

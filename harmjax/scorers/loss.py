@@ -23,11 +23,11 @@ def loss() -> types.HarmScorer:
         0.31
     """
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del model, cycle, fold
         return {"chance": jnp.float32(math.log(fed.num_classes))}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         del reference
         return {"loss": task.of_samples(learner, model, batch)}
 

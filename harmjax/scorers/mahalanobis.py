@@ -37,7 +37,7 @@ def mahalanobis(*, shrinkage: float = 0.1) -> types.HarmScorer:
     if not 0 < shrinkage <= 1:
         raise ValueError(f"mahalanobis.shrinkage={shrinkage}: expected a fraction in (0, 1]")
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del cycle
         return made(*fed.total("feature_moments", model, fold=fold))
 
@@ -49,7 +49,7 @@ def mahalanobis(*, shrinkage: float = 0.1) -> types.HarmScorer:
         mean = scorers.answered(mean, number[:, None])
         return {"mean": mean, "whiten": whitening(covariance, shrinkage)}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         off = learner.features(model, batch.image) - reference["mean"][batch.label]
         return {"mahalanobis": mean_square(reference["whiten"], off)}
 

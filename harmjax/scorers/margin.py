@@ -19,11 +19,11 @@ def margin() -> types.HarmScorer:
         -2.0
     """
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del fed, model, cycle, fold
         return {}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         del reference
         return {"margin": task.margin(learner.logits(model, batch.image), batch.label)}
 

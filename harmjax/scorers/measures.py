@@ -71,7 +71,7 @@ def resolved(asked: types.Measure) -> Callable:
 def _against_other_fold(members):
     judged_by = {member.name: (scorer(member), resolved(member)) for member in members}
 
-    def measure(learner, model, batch, reference):
+    def measure(learner: types.Learner, model: types.Model, batch: types.Batch, reference):
         learner = once(learner, model, batch.image)
 
         def against(fold):

@@ -32,11 +32,11 @@ def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmSc
     if replicas not in ("map", "vmap"):
         raise ValueError(f"with_without.replicas={replicas!r}; known: map, vmap")
 
-    def reference(fed, model, cycle, fold=None):
+    def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del fed, model, cycle, fold
         return {}
 
-    def trial(fed, model, stop, reference):
+    def trial(fed: types.Federation, model: types.Model, stop: types.Stop, reference):
         del reference
         offered = stop.ids < len(fed.centre)
         slots = jnp.arange(-1, len(stop.ids))

@@ -1,0 +1,58 @@
+"""Who is met and trained on, and what is kept."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from harmjax.types.federation import Federation
+from harmjax.types.records import Array, Info, Offer, PyTree, Stop, Travel, Verdicts
+
+
+class OpenFn(Protocol):
+    """What is done before a cycle."""
+
+    def __call__(self, fed: Federation, travel: Travel, cycle: Array | int) -> Travel:
+        """The traveller as the cycle begins.
+
+        Args:
+            fed: Where the data are.
+            travel: Model and state after the last cycle.
+            cycle: [] int32, its number.
+        """
+
+
+class VisitFn(Protocol):
+    """What is done at a centre."""
+
+    def __call__(self, fed: Federation, travel: Travel, leg: Stop) -> tuple[Travel, Info]:
+        """The traveller after a leg, and the info [T, R] of its trials.
+
+        Args:
+            fed: Where the data are.
+            travel: Model and state as they arrive.
+            leg: [T] stops at one centre.
+        """
+
+
+class CloseFn(Protocol):
+    """What is done after a cycle."""
+
+    def __call__(self, fed: Federation, travel: Travel, cycle: Array | int) -> tuple[Travel, Info]:
+        """The traveller as the cycle ends, and the info [R] of what was tried or decided.
+
+        Args:
+            fed: Where the data are.
+            travel: Model and state after the last stop.
+            cycle: [] int32, its number.
+        """
+
+
+class QualityControl(NamedTuple):
+    """A policy: what is met and trained on, and what a visit tries, keeps and rolls back."""
+
+    init: Callable[[int, Array | None], PyTree]
+    # num_samples, confusion [K, K] int32 of the first model (None where nothing is verified): state
+    offer: Callable[[PyTree, Array | int], Offer]  # state, cycle: what the cycle's stops hold
+    visit: VisitFn
+    close: CloseFn
+    verdicts: Callable[[PyTree, Array | int], Verdicts]  # state, cycle
+    open: OpenFn | None = None

@@ -1,0 +1,87 @@
+"""What looks harmful."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from harmjax.types.federation import Federation
+from harmjax.types.learner import Learner
+from harmjax.types.records import Array, Batch, Model, PyTree, Stop
+
+
+class ReferenceFn(Protocol):
+    """What samples are measured against, made at the server."""
+
+    def __call__(
+        self, fed: Federation, model: Model, cycle: Array | int, fold: int | None = None
+    ) -> PyTree:
+        """The reference, which travels out: a dict of arrays.
+
+        Args:
+            fed: Where the data are; asked for sums over held-out scans.
+            model: To measure with.
+            cycle: [] int32.
+            fold: 0 or 1, that of every centre's held-out scans that sums run over; all by default.
+        """
+
+
+class MeasureFn(Protocol):
+    """What a centre measures."""
+
+    def __call__(self, learner: Learner, model: Model, batch: Batch, reference: PyTree) -> PyTree:
+        """Evidence about the samples of a batch, a few numbers each: a dict of float32 [B, ...].
+
+        Args:
+            learner: What the centre computes.
+            model: To measure with.
+            batch: B slots.
+            reference: From `reference`.
+        """
+
+
+class TrialFn(Protocol):
+    """Evidence that takes updates which are tried out at every centre."""
+
+    def __call__(self, fed: Federation, model: Model, stop: Stop, reference: PyTree) -> PyTree:
+        """Evidence about the samples of a stop: a dict of float32 [B, ...].
+
+        Args:
+            fed: Where the data are.
+            model: As it arrives at the stop.
+            stop: One stop.
+            reference: From `reference`.
+        """
+
+
+class MeasuringLearnFn(Protocol):
+    """`LearnFn` that measures in the same pass."""
+
+    def __call__(
+        self, learner: Learner, model: Model, batch: Batch, weight: Array, offered: Array,
+        cycle: Array, reference: PyTree,
+    ) -> tuple[Model, Array, PyTree]:  # fmt: skip
+        """The model, the loss [] and evidence, a dict of float32 [B, ...].
+
+        Args:
+            learner: What the centre computes.
+            model: As it arrives.
+            batch: B slots.
+            weight: [B] float32, as in `LearnFn`.
+            offered: [B] bool, as in `LearnFn`.
+            cycle: [] int32.
+            reference: From `reference`.
+        """
+
+
+class HarmScorer(NamedTuple):
+    """How harmful samples look, in three steps: at the server, at a centre, at the server.
+
+    `judge` takes the evidence of any number of samples, of one stop or of the whole cohort; NaN is
+    "not known" and stays NaN. Harm > 0 means that including the sample raises the verification
+    loss.
+    """
+
+    reference: ReferenceFn
+    measure: MeasureFn | None
+    judge: Callable[[PyTree, PyTree], Array]  # evidence [J], reference: harm [J] float32
+    trial: TrialFn | None = None  # instead of `measure`
+    learn: MeasuringLearnFn | None = None
