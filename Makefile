@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test fuzz lint format clean
+.PHONY: demo test fuzz lint types format clean
 
 demo: $(READY)
 	$(BIN)/python -m experiments.make_cohort --config=configs/demo.py --workdir=runs/demo/cohort
@@ -27,6 +27,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+types: $(READY)
+	$(BIN)/mypy
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -38,4 +41,4 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-cleanlab .jax_cache build *.egg-info
+	rm -rf $(VENV) .venv-cleanlab .jax_cache .mypy_cache build *.egg-info

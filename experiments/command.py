@@ -69,7 +69,7 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
     app.run(checked)
 
 
-def path(text: str, name: str) -> pathlib.Path:
+def path(text: str | None, name: str) -> pathlib.Path:
     """A path that a person gave, with `~` expanded, independent of the current folder.
 
     `..` stays as it is, because behind a linked folder it is the system that knows where it leads.
@@ -175,7 +175,7 @@ def compared(config, workdir) -> tuple[dict, dict[str, str]]:
 
 def _differences(old, new, place="") -> dict[str, str]:
     """The settings that differ, in words."""
-    found = {}
+    found: dict[str, str] = {}
     for name in sorted({*old, *new}):
         here = f"{place}{name}"
         one, two = old.get(name), new.get(name)

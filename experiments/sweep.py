@@ -48,6 +48,7 @@ def hyper_settings():
     flag = flags.FLAGS["config"]
     path = config_flags.get_config_filename(flag).split(":")[0]
     spec = importlib.util.spec_from_file_location("swept", path)
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_hyper"):

@@ -198,13 +198,13 @@ def precision_at(scores, labels, recalls) -> np.ndarray:
 
 def groups(sex: Sequence[str], age: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
     """Pairs of a subgroup's name and its members [M] bool: `all`, by sex, by age around 60."""
-    sex, age = np.asarray(sex), np.asarray(age, float)
-    yield "all", np.ones(len(sex), bool)
-    for value in sorted(set(sex.tolist()) - {""}):
-        yield f"sex={value}", sex == value
-    if np.isfinite(age).any():
-        yield "age<60", age < 60
-        yield "age>=60", age >= 60
+    sexes, years = np.asarray(sex), np.asarray(age, float)
+    yield "all", np.ones(len(sexes), bool)
+    for value in sorted(set(sexes.tolist()) - {""}):
+        yield f"sex={value}", sexes == value
+    if np.isfinite(years).any():
+        yield "age<60", years < 60
+        yield "age>=60", years >= 60
 
 
 def _ratio(part, whole) -> float:

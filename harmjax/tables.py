@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from harmjax import workdirs
 
 
-def write(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+def write(path, header: Sequence[str], rows: Iterable[Iterable]) -> None:
     """Writes a table; a kill leaves the old one or the new one, never half of either.
 
     Floats are written so that they read back exactly, rounded to nine significant digits; NaN and
@@ -18,7 +18,7 @@ def write(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     Args:
         path: Of the CSV file.
         header: Column names.
-        rows: One sequence per row, in the header's order.
+        rows: The values of one row each, in the header's order.
 
     Raises:
         OSError: It cannot be written; names the file, whose old content stays.
@@ -81,7 +81,7 @@ def stored(value):
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
-def aligned(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+def aligned(header: Sequence[str], rows: Iterable[Iterable]) -> str:
     """A table as text in aligned columns, numbers to the right.
 
     Example:
@@ -90,10 +90,10 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence]) -> str:
         none         0
         oracle       1
     """
-    rows = [list(row) for row in rows]
-    cells = [[_short(value) for value in row] for row in rows]
+    values = [list(row) for row in rows]
+    cells = [[_short(value) for value in row] for row in values]
     width = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(header))]
+    numeric = [all(not isinstance(row[i], str) for row in values) for i in range(len(header))]
     lines = [
         "  ".join(
             cell.rjust(w) if right else cell.ljust(w)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = 4  # of a run's folder; raise it when an older one cannot be read any more
 UNFINISHED = (

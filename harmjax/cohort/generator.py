@@ -52,7 +52,7 @@ def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16, diseases=1):
         # in one, XLA fuses the sampling of the anatomy into every pass the scanner makes.
         people = jax.lax.map(
             lambda one: subject.subject(
-                one[0], atlas, *one[1:], effect, spacing=spacing, diseases=diseases
+                one[0], atlas, one[1], one[2], one[3], effect, spacing=spacing, diseases=diseases
             ),
             (body, label, age, sex),
         )

@@ -208,4 +208,4 @@ def _centre(line, where):
         if not text.isdigit():
             raise ValueError(f"{where}: {column}={text!r}, expected a whole number of scans")
         numbers.append(int(text))
-    return Centre(line["centre"].strip(), tuple(numbers[:2]), tuple(numbers[2:]))
+    return Centre(line["centre"].strip(), (numbers[0], numbers[1]), (numbers[2], numbers[3]))

@@ -129,8 +129,8 @@ def _elementwise(eqn, operands, size):
     xs = []
     for (x, is_mapped), var in zip(operands, eqn.invars, strict=True):
         x = jnp.asarray(x, var.aval.dtype)
-        axes = range(len(shape)) if var.aval.shape else ()
-        axes = (*axes, len(shape)) if is_mapped else tuple(axes)
+        axes = tuple(range(len(shape))) if var.aval.shape else ()
+        axes = (*axes, len(shape)) if is_mapped else axes
         xs.append(x if x.shape == wide else lax.broadcast_in_dim(x, wide, axes))
     return _mapped(eqn, xs)
 
@@ -253,7 +253,7 @@ def _scan(eqn, operands, size):
     params = eqn.params
     consts, carry, xs = _scanned(eqn, operands)
     carried = _carried(eqn, [m for _, m in operands])
-    y_mapped = []
+    y_mapped: list[bool] = []
 
     def body(state, rows):
         args = [*consts, *zip(state, carried, strict=True)]

@@ -211,12 +211,12 @@ def _write(workdir, found: Survey) -> None:
         header = ["centre", "samples", "harm", "test_harm", *_extra(study.classes)]
         if found.followed is not None:
             header.append("rounds")
-            columns.append(by_round(found)[0].mean(axis=0)[present])
+            columns.append(by_round(found.followed)[0].mean(axis=0)[present])
         rows = zip([study.centres[c] for c in present], size, *columns, strict=True)
         path = workdir / "counterfactual_centres.csv"
         tables.write(path, header, [_plain(row) for row in rows])
     if found.followed is not None:
-        _write_rounds(workdir / "counterfactual_rounds.csv", found)
+        _write_rounds(workdir / "counterfactual_rounds.csv", study, found.followed)
     tables.write(workdir / "prediction.csv", BY_METHOD, comparison(found))
     arrays = {f"{name}_masks": these.astype(np.uint8) for name, these in found.masks.items()}
     for name, outcomes in (found.outcomes | {"whole": found.whole}).items():
@@ -227,13 +227,12 @@ def _write(workdir, found: Survey) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _write_rounds(path, found: Survey) -> None:
-    study, asked = found.study, found.followed
-    columns = [asked.samples, asked.share, *by_round(found)]
+def _write_rounds(path, study: preparation.Study, followed: rounds.Rounds) -> None:
+    columns = [followed.samples, followed.share, *by_round(followed)]
     header = ("centre", "cycle", "samples", "share", "harm", "test_harm", *_extra(study.classes))
     rows = [
         _plain([study.centres[c], cycle, *(column[r, c] for column in columns)])
-        for r, cycle in enumerate(asked.cycle)
+        for r, cycle in enumerate(followed.cycle)
         for c in np.unique(study.train.centre)
     ]
     tables.write(path, header, rows)
@@ -253,10 +252,10 @@ def _effects(found: Survey, question) -> list[np.ndarray]:
     return _compared(last, jax.tree.map(lambda x: x[:, -1], found.outcomes[question]))
 
 
-def by_round(found: Survey) -> list[np.ndarray]:
+def by_round(followed: rounds.Rounds) -> list[np.ndarray]:
     """With minus without each centre, of every round, each [R, C]; see `_compared`."""
-    whole = jax.tree.map(lambda x: x[:, None], found.followed.whole)
-    return _compared(whole, found.followed.without)
+    whole = jax.tree.map(lambda x: x[:, None], followed.whole)
+    return _compared(whole, followed.without)
 
 
 def _compared(whole, without) -> list[np.ndarray]:
@@ -297,13 +296,15 @@ def comparison(found: Survey) -> list[list]:
 def summary(found: Survey) -> str:
     """The comparison of the methods as a table in text, and the centres by the harm of a round."""
     parts = [tables.aligned(BY_METHOD, comparison(found))] if found.harm else []
-    return "\n\n".join([*parts, *([_by_centre(found)] if found.followed is not None else [])])
+    if found.followed is not None:
+        parts.append(_by_centre(found, found.followed))
+    return "\n\n".join(parts)
 
 
-def _by_centre(found: Survey) -> str:
+def _by_centre(found: Survey, followed: rounds.Rounds) -> str:
     study, present = found.study, np.unique(found.study.train.centre)
-    harm, test_harm, *_ = (column.mean(axis=0) for column in by_round(found))
-    share = found.followed.share.mean(axis=0)
+    harm, test_harm, *_ = (column.mean(axis=0) for column in by_round(followed))
+    share = followed.share.mean(axis=0)
     order = present[np.argsort(-harm[present], kind="stable")]
     rows = [_plain([study.centres[c], share[c], harm[c], test_harm[c]]) for c in order[:MOST_SHOWN]]
     text = "a round with minus without the centre, means over cycles, most harmful first"

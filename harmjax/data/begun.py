@@ -92,7 +92,7 @@ def with_word(begun: Begun, data, workdir, *, is_over: bool) -> Begun:
     Raises:
         ManifestError: Another word has changed, or a run is over that trained on who is dropped.
     """
-    left_out = {r.subject for r, _ in begun.made.left_out}
+    left_out = {r.subject for r, _ in begun.made.left_out} if begun.made else set()
     said = _said(begun.scans, data, {*left_out, *begun.others})
     names = np.array(records.names(begun.scans), object)
     fresh = names[(said != begun.said) & (said == offers.DROP)]

@@ -93,7 +93,7 @@ def load(
 
     def image(path):
         if not path:
-            return 0, nifti.Scan(None, 0.0, 1.0, "", ())
+            return 0, nifti.Scan(np.empty(0), 0.0, 1.0, "", ())
         scan = nifti.load(path, shape, affine, align=align)
         volume = intensities.scale(scan.volume, intensity, percentiles, scan.background)
         volume = volume if planes is None else volume[:, :, planes]
@@ -179,7 +179,8 @@ def _left_out(scans, done, unique):
 
 def _repeated(scans, done):
     """Returns {index: whose image it is too} of the scans that share one."""
-    repeated, same = {}, {}
+    repeated: dict[int, str] = {}
+    same: dict[str, list[int]] = {}
     for i, digest in sorted(done.digests.items()):
         if digest:
             same.setdefault(nifti.image_digest(digest), []).append(i)

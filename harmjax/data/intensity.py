@@ -42,8 +42,9 @@ def surrounding(volume):
     >>> surrounding(np.array([[[-1000, -1000, 40, -1000]]], np.float32))
     -1000.0
     """
-    faces = [np.moveaxis(volume, axis, 0)[at].ravel() for axis in range(3) for at in (0, -1)]
-    faces = np.concatenate(faces)
+    faces = np.concatenate(
+        [np.moveaxis(volume, axis, 0)[at].ravel() for axis in range(3) for at in (0, -1)]
+    )
     # A value that more than half have is the median.
     middle, low = np.percentile(faces, (50, 25), method="lower")
     return float(middle if np.mean(faces == middle) > 0.5 else low)

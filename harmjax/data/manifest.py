@@ -224,12 +224,13 @@ def _unique(found):
 
     Of rows that say the same, the first is kept.
     """
-    problems = {}
+    problems: dict[tuple, records.Problem] = {}
 
     def against(r, other, place, what):
         problems.setdefault(records.key(r) + (r.row,), _problem(r, other, place, what))
 
-    by_key, by_file, by_person = (collections.defaultdict(list) for _ in range(3))
+    indices: list[dict] = [collections.defaultdict(list) for _ in range(3)]
+    by_key, by_file, by_person = indices
     for r in found:
         same = by_key[records.key(r)]
         if same and _same(same[0], r):

@@ -130,7 +130,8 @@ def read(path) -> Made | None:
             f"{path}: written by another version of harmjax, which did not record what was read; "
             "train anew in another --workdir"
         )
-    used, left, classes = [], [], {}
+    used, left = [], []
+    classes: dict[int, str] = {}
     for line, row in rows:
         try:
             cell = dict(zip(header, row, strict=True))
@@ -188,7 +189,9 @@ def changed(made: Made, listing, gone: Sequence[bool], verify: bool = True) -> C
     """
     names = records.names(made.records)
     now = {records.key(r): r for r in listing.records}
-    today, problems, absent, others = [], [], [], []
+    today, others = [], []
+    problems: list[records.Problem] = []
+    absent: list[records.Problem] = []
     for r, of, name, dropped in zip(made.records, made.sources, names, gone, strict=True):
         row = now.get(records.key(r))
         if row is None and not dropped:

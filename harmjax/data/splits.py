@@ -38,7 +38,7 @@ def assign(scans, fractions=(0.7, 0.15, 0.15), seed=0):
             "up to 1"
         )
     place = {records.person(r): r.split for r in scans if r.split}
-    people = {}
+    people: dict = {}
     for r in sorted(scans, key=lambda r: (r.subject, r.session)):
         if records.person(r) not in place:
             people.setdefault(records.person(r), r)
@@ -57,7 +57,7 @@ def _tiny(fractions):
 
 
 def _draw(centre, group, fractions, seed):
-    place = {}
+    place: dict = {}
     for label in sorted({person.label for person in group}):
         drawn = sorted(
             (person for person in group if person.label == label),

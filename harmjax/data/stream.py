@@ -30,7 +30,7 @@ def batches(fetch, ids_sequence, depth=2):
 
 def _ahead(fetch, ids_sequence, depth):
     pool = futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
-    waiting = collections.deque()
+    waiting: collections.deque = collections.deque()
     try:
         for place, ids in enumerate(ids_sequence):
             waiting.append((place, ids, pool.submit(fetch, ids)))

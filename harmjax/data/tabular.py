@@ -77,10 +77,10 @@ def load(scans, *, names, missing=None):
         else:
             good.append(r)
             raw.append(values or [np.nan] * len(names))
-    raw = np.array(raw, np.float32).reshape(len(good), len(names))
+    images = np.array(raw, np.float32).reshape(len(good), len(names))
     centres = tuple(sorted({r.centre for r in good}))
     digests = tuple(provenance.of_features(r.features) if r.features else "" for r in good)
-    return ingest.Cohort(tuple(good), raw, centres, digests), tuple(problems)
+    return ingest.Cohort(tuple(good), images, centres, digests), tuple(problems)
 
 
 def standardise(train, names=None, categorical=(), indicators=False):
@@ -112,20 +112,21 @@ def standardise(train, names=None, categorical=(), indicators=False):
         raise ValueError("no training patient: features cannot be standardised")
     names = tuple(names or (f"feature {f}" for f in range(train.shape[1])))
     coded = [_index(names, c) for c in categorical]
-    labels, columns = [], []
+    labels: list[str] = []
+    columns: list[tuple[int, float]] = []
     for f, name in enumerate(names):
         values = train[:, f][~np.isnan(train[:, f])]
         codes = np.unique(values) if f in coded else ()
         labels += [f"{name}={value:g}" for value in codes] if f in coded else [name]
         columns += [(f, value) for value in codes] if f in coded else [(f, np.nan)]
-    known = [column for column in columns if not np.isnan(column[1])]
+    categories = [column for column in columns if not np.isnan(column[1])]
     if indicators:
         gaps = np.flatnonzero(np.isnan(train).any(axis=0))
         labels += [f"{names[f]}?" for f in gaps]
-        columns += [(f, np.inf) for f in gaps]
+        columns += [(int(f), np.inf) for f in gaps]
     source = np.array([f for f, _ in columns], int)
     code = np.array([value for _, value in columns], float)
-    known = np.array(known, float).reshape(-1, 2)
+    known = np.array(categories, float).reshape(-1, 2)
     expanded = _expanded(train, source, code, known)
     number = np.maximum((~np.isnan(expanded)).sum(axis=0), 1)
     mean = np.nansum(expanded, axis=0) / number

@@ -63,8 +63,8 @@ def _units(scenario, centre, rng, named, min_scans, max_fraction):
 
 
 def draw(
-    label: np.ndarray,
-    centre: np.ndarray,
+    label: jax.typing.ArrayLike,
+    centre: jax.typing.ArrayLike,
     scenario: str,
     num_harms: int = 1,
     *,

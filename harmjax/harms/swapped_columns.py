@@ -28,11 +28,7 @@ def swapped_columns(columns: tuple[int, int] | None = None) -> harms.Harm:
         del donor
         num_features = scan.shape[0]
         if columns is None:
-            first_key, second_key = jax.random.split(key)
-            first = jax.random.randint(first_key, (), 0, num_features)
-            both_missing = jnp.isnan(scan) & jnp.isnan(scan[first])
-            differs = (scan != scan[first]) & ~both_missing
-            second = jax.random.categorical(second_key, jnp.where(differs, 0.0, -jnp.inf))
+            first, second = _drawn(key, scan)
         else:
             first, second = columns
             if not (0 <= first < num_features and 0 <= second < num_features):
@@ -43,3 +39,12 @@ def swapped_columns(columns: tuple[int, int] | None = None) -> harms.Harm:
         return scan.at[first].set(scan[second]).at[second].set(scan[first]), label
 
     return harm
+
+
+def _drawn(key, scan):
+    """Two columns with different values."""
+    first_key, second_key = jax.random.split(key)
+    first = jax.random.randint(first_key, (), 0, scan.shape[0])
+    both_missing = jnp.isnan(scan) & jnp.isnan(scan[first])
+    differs = (scan != scan[first]) & ~both_missing
+    return first, jax.random.categorical(second_key, jnp.where(differs, 0.0, -jnp.inf))

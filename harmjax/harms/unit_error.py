@@ -38,7 +38,7 @@ def unit_error(column: int | None = None, factor: float = 38.67, offset: float =
             )
         if column is None:
             usable = jnp.isfinite(scan) & (scan != 0)
-            chosen = jax.random.categorical(key, jnp.where(usable, 0.0, -jnp.inf))
+            chosen: jax.Array | int = jax.random.categorical(key, jnp.where(usable, 0.0, -jnp.inf))
         else:
             chosen = column
         return scan.at[chosen].set(factor * scan[chosen] + offset), label

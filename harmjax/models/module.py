@@ -1,6 +1,7 @@
 """Somebody's own Flax module as a classifier."""
 
 import inspect
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -30,13 +31,14 @@ def of_module(module: nn.Module) -> types.Classifier:
     """
     takes_train = "train" in inspect.signature(module.__call__).parameters
 
+    def flags(train) -> dict[str, Any]:
+        return {"train": train} if takes_train else {}
+
     def call(tree, image, train, **options):
-        flags = {"train": train} if takes_train else {}
-        return module.apply(tree, image.astype(jnp.float32), **flags, **options)
+        return module.apply(tree, image.astype(jnp.float32), **flags(train), **options)
 
     def init(key, image):
-        flags = {"train": False} if takes_train else {}
-        variables = module.init(key, image.astype(jnp.float32), **flags)
+        variables = module.init(key, image.astype(jnp.float32), **flags(False))
         return types.Variables(variables["params"], variables.get("batch_stats", {}))
 
     def apply(variables, image, weight, keys, train):

@@ -93,7 +93,7 @@ def svg(fig, name: str, description: str) -> markup.Html:
         fig.savefig(file, format="svg", metadata=unset)
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    view = re.search(r'viewBox="[^"]*"', text).group()
+    view = re.findall(r'viewBox="[^"]*"', text)[0]
     body = text[text.index(">") + 1 : text.rindex("</svg>")]
     # Matplotlib's own style sheet would reach the whole page; the page's sheet holds it instead.
     body = re.sub(

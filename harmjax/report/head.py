@@ -116,7 +116,7 @@ def wilson(count: int, of: int, z: float = 1.96) -> tuple[float, float]:
 def _tiles(study, found) -> markup.Html:
     harm = found.harm
     gone, waiting = (int((harm.verdict == v).sum()) for v in ("eliminated", "pending"))
-    tiles = [(gone, f"eliminated of {len(harm.subject)}"), (waiting, "pending")]
+    tiles: list[tuple] = [(gone, f"eliminated of {len(harm.subject)}"), (waiting, "pending")]
     if harm.simulated:
         hits = int((harm.corrupted & (harm.verdict == "eliminated")).sum())
         tiles[1:] = [

@@ -42,18 +42,18 @@ def join(*children) -> Html:
     return Html("".join(map(_text, children)))
 
 
-def table(header: Sequence, rows: Iterable[Sequence], *, class_=None) -> Html:
+def table(header: Sequence, rows: Iterable[Iterable], *, class_=None) -> Html:
     """A table that scrolls sideways where it is too wide; columns of numbers go to the right.
 
     A column counts as numeric if no cell of it holds a letter beyond a unit or sign.
     """
-    rows = [list(row) for row in rows]
-    numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    cells = [list(row) for row in rows]
+    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(header))]
     kinds = ["number" if right else None for right in numeric]
     head = [element("th", cell, class_=kind) for cell, kind in zip(header, kinds, strict=True)]
     body = [
         element("tr", [element("td", c, class_=k) for c, k in zip(row, kinds, strict=True)])
-        for row in rows
+        for row in cells
     ]
     inner = element(
         "table", element("thead", element("tr", head)), element("tbody", body), class_=class_

@@ -162,7 +162,7 @@ def _compared(value, reference) -> tuple:
     reference = reference[np.isfinite(reference)]
     middle = np.median(reference) if len(reference) else np.nan
     distance = np.median(np.abs(reference - middle)) if len(reference) else np.nan
-    cells = [f"{x:.4g}" if np.isfinite(x) else "–" for x in (value, middle, distance)]
+    cells: list = [f"{x:.4g}" if np.isfinite(x) else "–" for x in (value, middle, distance)]
     if distance > 0 and abs(value - middle) > ODD * 1.4826 * distance:
         cells[0] = markup.element("span", cells[0], class_="odd")
     return tuple(cells)

@@ -85,7 +85,7 @@ def mosaic(views: list[View], description: str, *, scaled: bool) -> markup.Html:
     at, top, parts = 0.0, max(view.height for view in views), []
     unit = sum(view.width for view in views) / 520
     for view in views:
-        parts.append(_picture(view, at, top - view.height, unit))
+        parts += _picture(view, at, top - view.height, unit)
         at += view.width + GAP * unit
     full = at - GAP * unit
     if scaled:
@@ -105,16 +105,18 @@ def mosaic(views: list[View], description: str, *, scaled: bool) -> markup.Html:
 
 
 def _view(pixels, affine, sides, axis, index) -> View:
+    left, right = sides
     rows, columns = pixels.shape
     if affine is None:
-        return View(pixels, columns, rows, *sides, f"{'xyz'[axis]} voxel {index}")
+        return View(pixels, columns, rows, left, right, f"{'xyz'[axis]} voxel {index}")
     across, down = {0: (1, 2), 1: (0, 2), 2: (0, 1)}[axis]
     position = affine[axis, axis] * index + affine[axis, 3]
     return View(
         pixels,
         columns * affine[across, across],
         rows * affine[down, down],
-        *sides,
+        left,
+        right,
         f"{'xyz'[axis]} {position:g} mm",
     )
 

@@ -83,8 +83,11 @@ def _figure(found, choose_by):
     columns = max(1, LEGEND // (4 + max(map(len, lines))))
     rows = -(-len(lines) // columns) if len(lines) > 1 else 0
     fig, axes = drawing.axes(860, 500 + 18 * rows, rows=2, columns=2, sharex=True)
-    panels = ((f"verification_{choose_by}", CHOSEN[choose_by]), ("test_auroc", "AUROC, test"))
-    panels += compared.drawn(found[0].rows)
+    panels = (
+        (f"verification_{choose_by}", CHOSEN[choose_by]),
+        ("test_auroc", "AUROC, test"),
+        *compared.drawn(found[0].rows),
+    )
     for ax, (name, title) in zip(np.ravel(axes), panels, strict=True):
         ax.set_xscale(scale or "linear")
         for i, line in enumerate(lines):
@@ -128,7 +131,7 @@ def _marks(ax, groups, xs, name, colour, best) -> np.ndarray:
 def _across(found):
     """The key with the most values; '' where nothing but replicates was swept."""
     values = {key: len({group.setting[key] for group in found}) for key in found[0].setting}
-    return max(values, key=values.get, default="")
+    return max(values, key=values.__getitem__, default="")
 
 
 def _label(group, across):

@@ -176,7 +176,7 @@ def families(given) -> tuple[str, ...]:
 
 def whole(name: str, given, least: int, most: int) -> int:
     """A whole number in a range, both ends included."""
-    if not isinstance(given, numbers.Integral) or isinstance(given, (bool, np.bool_)):
+    if not isinstance(given, (int, np.integer)) or isinstance(given, (bool, np.bool_)):
         raise ValueError(f"{name}: {_shown(given)}; give a whole number from {least} to {most}")
     if not least <= given <= most:
         raise ValueError(f"{name}: {_shown(given)}; give a whole number from {least} to {most}")
@@ -274,11 +274,11 @@ def _listed(name, given) -> np.ndarray:
 
 def _text(value) -> str | None:
     """A name as text, None where it is none: a gap, bytes, a number with a fraction."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, numbers.Real)):
-        return None
     if isinstance(value, str):
         return None if value.strip().casefold() in GAPS else value
-    return str(int(value)) if _is_number(value) and value == int(value) else None
+    if isinstance(value, (bool, np.bool_)) or not _is_number(value):
+        return None
+    return str(int(value)) if value == int(value) else None
 
 
 def _is_number(value) -> bool:

@@ -148,7 +148,7 @@ def cost_entry(phase: str, cycle: int, asked) -> dict:
         cycle: The cycle.
         asked: What was asked of the centres, from `programs.Program.asked`.
     """
-    parts = {"learn": {}, "confusion": {}, "score": {}}
+    parts: dict[str, dict] = {"learn": {}, "confusion": {}, "score": {}}
     for request, number in asked.items():
         parts[request.name if request.name in parts else "score"][request] = number
     passes = {name: _passes(part) for name, part in parts.items()}

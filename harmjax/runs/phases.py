@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import ml_collections
 import numpy as np
 import tqdm
 
@@ -22,7 +23,7 @@ from harmjax.runs import course as courses
 class Run(NamedTuple):
     """What the phases of one run share."""
 
-    config: object
+    config: ml_collections.ConfigDict
     workdir: pathlib.Path
     study: preparation.Study
     learner: types.Learner

@@ -75,9 +75,8 @@ def predict(run, scans) -> Prediction:
 
 
 def _header(classes) -> tuple[str, ...]:
-    said = ("probability", "logit")
-    if len(classes) > 2:
-        said = ("diagnosis", *(f"probability_{name}" for name in classes))
+    several = ("diagnosis", *(f"probability_{name}" for name in classes))
+    said = several if len(classes) > 2 else ("probability", "logit")
     return "subject", "session", "centre", "path", *said, "run_split"
 
 
@@ -95,7 +94,8 @@ def _known(made) -> tuple[dict, dict]:
 
     A subject is known with and without 'sub-', where that is not another's name.
     """
-    contents, people = {}, {}
+    contents = {}
+    people: dict[str, dict[str, str]] = {}
     for r, of in zip(made.records, made.sources, strict=True):
         contents[nifti.image_digest(of.digest)] = r.split
         people.setdefault(r.subject, {})[r.scope] = r.split

@@ -35,7 +35,7 @@ class Study(NamedTuple):
     word: np.ndarray  # [N] int8, a person's, see `offers`
     text: str  # counts, problems and warnings, as a person reads them
     features: tuple[str, ...] = ()  # columns of tabular data, as the manifest has them
-    raw: np.ndarray | None = None  # [N, F] training features in their own units, harm included
+    raw: types.AnyArray | None = None  # [N, F] training features in their own units, harm included
     problems: tuple[records.Problem, ...] = ()  # what was left out
     classes: tuple[str, ...] = types.BINARY  # [K] names, of label 0 to K - 1
 
@@ -163,7 +163,8 @@ def rowless(
         centre = np.asarray(centre, np.int32)
         image = jax.ShapeDtypeStruct((len(centre), *shape), np.dtype(dtype))
         unknown = np.full(len(centre), -1, np.int32)
-        return types.Samples(image, unknown, centre, np.zeros(len(centre), np.uint32))
+        identity = np.zeros(len(centre), np.uint32)
+        return types.Samples(image, unknown, centre, identity)  # type: ignore[arg-type]
 
     train, held_out = samples(centre), samples(held_out_centre)
     number = len(train.centre)

@@ -113,9 +113,12 @@ def detect(
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     rows, harms, curves = [], [], []
-    options = {"record": record, "say": say, "finished": finished}
     for ended in jobs.run(
-        planned(config, workdir), **options, progress="stops" if progress else ""
+        planned(config, workdir),
+        record=record,
+        say=say,
+        finished=finished,
+        progress="stops" if progress else "",
     ):
         job, outcome, samples = ended
         if outcome["problem"]:
@@ -242,8 +245,8 @@ def _share(part, whole) -> float:
 
 def summary(rows, harms) -> str:
     """Both tables as a person reads them: means ± standard deviation where there are more seeds."""
-    measured = ("planted", "hits", "wrongly_eliminated", "good", "test_auroc")
-    measured += (*sweep.rates(tuple(rows[0])), *COST)
+    measured = ("planted", "hits", "wrongly_eliminated", "good", "test_auroc",
+                *sweep.rates(tuple(rows[0])), *COST)  # fmt: skip
     parts = [_aggregated(rows, ("scenario", "harm"), measured)]
     if harms:
         parts.append(_aggregated(harms, ("scenario", "harm", "kind"), HARMS[6:]))

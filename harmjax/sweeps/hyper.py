@@ -53,7 +53,7 @@ def product(parts: Sequence[list[Setting]]) -> list[Setting]:
         [{'seed': 0, 'policy.name': 'none'}, {'seed': 1, 'policy.name': 'none'}]
     """
     _check_parts("product", parts)
-    settings = [{}]
+    settings: list[Setting] = [{}]
     for part in parts:
         settings = [before | setting for before in settings for setting in part]
     return settings
@@ -119,13 +119,12 @@ def _check_parts(name, parts):
 
 def _repeated(items):
     """The first item that occurs a second time, or None."""
-    seen = set()
-    return next((item for item in items if item in seen or seen.add(item)), None)
+    return next((item for i, item in enumerate(items) if item in items[:i]), None)
 
 
 def _leaves(tree, place="") -> dict:
     """Dotted keys of a nested dict and their values."""
-    found = {}
+    found: dict[str, object] = {}
     for name, value in tree.items():
         key = f"{place}{name}"
         found |= _leaves(value, f"{key}.") if isinstance(value, dict) else {key: value}

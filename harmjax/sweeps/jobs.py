@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import ml_collections
 import numpy as np
 import tqdm
 
@@ -38,7 +39,7 @@ class Job(NamedTuple):
     """One training run among several."""
 
     name: str  # as a person reads it
-    config: object
+    config: ml_collections.ConfigDict
     workdir: pathlib.Path
     home: pathlib.Path  # where the study is prepared, once for all jobs with this home
     warmup: pathlib.Path | None  # workdir of the earlier job whose warm-up this one starts from
@@ -71,7 +72,9 @@ def planned(configs: Sequence, folders: Sequence, *, names=None, homes=None) -> 
     Raises:
         ValueError: Unknown models or policies.
     """
-    studies, warm_ups, made = {}, {}, []
+    studies: dict[str, pathlib.Path] = {}
+    warm_ups: dict[str, pathlib.Path] = {}
+    made = []
     for number, (config, folder) in enumerate(zip(configs, folders, strict=True)):
         training.build_learner(config)
         policies.get(config.policy.name)
@@ -120,8 +123,8 @@ def run(
     order = {home: i for i, home in enumerate(dict.fromkeys(job.home for job in jobs))}
     ordered = sorted(jobs, key=lambda job: order[job.home])
     with _bar(len(jobs), progress == "runs") as bar:
-        for _, group in itertools.groupby(ordered, key=lambda job: job.home):
-            group = list(group)
+        for _, jobs_of_home in itertools.groupby(ordered, key=lambda job: job.home):
+            group = list(jobs_of_home)
             study = functools.cache(functools.partial(_prepared, group[0], bool(progress), say))
             for job in group:
                 _check_finished(job, study)

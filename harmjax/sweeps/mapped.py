@@ -49,7 +49,7 @@ def groups(configs: Sequence, families: Sequence) -> list[list[int]]:
     """
     fit = [_fits(config) for config in configs]
     looped = {family for family, fits in zip(families, fit, strict=True) if not fits}
-    found = {}
+    found: dict[str, list[int]] = {}
     for i, (config, family) in enumerate(zip(configs, families, strict=True)):
         if fit[i] and family not in looped:
             found.setdefault(_rest(config), []).append(i)

@@ -113,7 +113,7 @@ def cell(value) -> str:
 
 def groups(table: Table, replicates: Sequence[str]) -> list[Group]:
     """Rows that differ in `replicates` only, in the table's order."""
-    found = {}
+    found: dict[tuple, Group] = {}
     for row in table.rows:
         setting = {key: row[key] for key in table.keys if key not in replicates}
         found.setdefault(tuple(setting.items()), Group(setting, [])).rows.append(row)

@@ -27,7 +27,7 @@ def collection(direction: types.PyTree, size: types.Array) -> types.PyTree:
 
 def vector(module: nn.Module, name: str, value: types.Array) -> types.Array:
     """The parameter `name` of a module: its value [C], or [B, C] as each sample sees it."""
-    along = module.get_variable("along", name)
+    along: types.PyTree = module.get_variable("along", name)
     if along is None:
         return value
     direction, size = along
@@ -45,7 +45,7 @@ def product(function, module: nn.Module, x, kernel) -> types.PyTree:
         kernel: of x's dtype.
     """
     result = function(x, kernel)
-    along = module.get_variable("along", "kernel")
+    along: types.PyTree = module.get_variable("along", "kernel")
     if along is None:
         return result
     direction, size = along

@@ -60,7 +60,8 @@ def _convolve_and_pool_jvp(primals, tangents):
 
 def _how():
     """What a primitive keeps of where it was called: it is lowered elsewhere."""
-    return {"form": forms.asked(), "precision": jax.config.jax_default_matmul_precision}
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return {"form": forms.asked(), "precision": precision}
 
 
 def _flipped(kernel):

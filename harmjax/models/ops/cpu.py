@@ -70,10 +70,10 @@ def pooled(x: types.Array, kernel: types.Array) -> types.Array:
     wide = [(0, 0)] * 3
     x = jnp.pad(x, [(0, 0), (side // 2, side // 2 + count * group - depth), *wide])
     last = (count - 1) * group + 1
-    x = [jax.lax.slice_in_dim(x, s, s + last, group, 1) for s in range(group + side - 1)]
-    x = jnp.concatenate(x, -1).reshape(batch * count, *plane, -1)
-    kernel = [jnp.pad(kernel, [(s, group - 1 - s), (0, 0), *wide]) for s in range(group)]
-    kernel = jnp.moveaxis(jnp.stack(kernel, -2), 0, 2)
+    each = [jax.lax.slice_in_dim(x, s, s + last, group, 1) for s in range(group + side - 1)]
+    x = jnp.concatenate(each, -1).reshape(batch * count, *plane, -1)
+    kernels = [jnp.pad(kernel, [(s, group - 1 - s), (0, 0), *wide]) for s in range(group)]
+    kernel = jnp.moveaxis(jnp.stack(kernels, -2), 0, 2)
     y = _conv(x, kernel.reshape(*kernel.shape[:2], x.shape[-1], -1), "SAME")
     y = jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
     y = jnp.where(y == -jnp.inf, jnp.nan, y)  # of NaN alone; this maximum passes over it

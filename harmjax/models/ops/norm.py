@@ -38,7 +38,8 @@ class BatchNorm(nn.Module):
             factor = scale * jax.lax.rsqrt(running_var.value + EPSILON)
             shift = bias + (offset - running_mean.value) * factor
             return factor, shift
-        mean, var = weighted_moments(*moments_fn(), weight)
+        mean, var = moments_fn()
+        mean, var = weighted_moments(mean, var, weight)
         if not self.is_initializing():
             step = jnp.where(weight.sum() > 0, 1 - self.momentum, 0.0)
             offset = offset.reshape(-1, *size)[0]  # the same for all samples
