@@ -3,12 +3,14 @@
 import hashlib
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from harmjax import types
 from harmjax.counterfactual import lanes, parts
 from harmjax.counterfactual import retraining as retrainings
 
@@ -17,27 +19,37 @@ CACHE = 5 << 18  # bytes of models that a CPU core trains side by side without l
 CPU_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
 
 
+class AskFn(Protocol):
+    def __call__(self, model: types.Model, masks: np.ndarray, folder=None) -> types.PyTree:
+        """What was kept of every replica: NumPy arrays [R, ...] in the order of the masks.
+
+        Args:
+            model: That every replica starts from.
+            masks: [R, N] float32.
+            folder: Where finished chunks are kept.
+        """
+
+
 def bulk(
     retraining: retrainings.Retraining,
     *,
-    keep: Callable | None = None,
+    keep: Callable[[types.Model, dict[str, retrainings.Outcome]], types.PyTree] | None = None,
     replicas: str = "lanes",
     chunk: int | None = None,
     devices=None,
     memory: int = 2 << 30,
     progress: bool = True,
-) -> Callable:
-    """A function `(Model, masks [R, N], folder=None)` that retrains a model under every mask.
+) -> AskFn:
+    """A function that retrains a model under every mask.
 
-    It returns what was kept of every replica, as NumPy arrays with a leading axis R in the order of
-    the masks. Masks that occur twice are run once. Replicas that agree with the mask of ones up to
+    Masks that occur twice are run once. Replicas that agree with the mask of ones up to
     a stop of the first cycle start there, from the run they share. Given a folder, finished chunks
     are kept there and found again after a kill. Programs are compiled once and used again.
 
     Args:
         retraining: From `retraining.retraining`.
-        keep: `(Model, outcomes) -> pytree`, what to keep of every replica; by default the outcomes,
-            split -> Outcome [C].
+        keep: What to keep of a replica's model and outcomes; by default the latter, split ->
+            Outcome [C].
         replicas: How those of one chunk run: 'lanes', side by side with the replicas as last axis
             (`lanes.vmap`); 'vmap', side by side under `jax.vmap`; 'map', one after another, bit for
             bit the training run.

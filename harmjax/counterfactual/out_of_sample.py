@@ -59,7 +59,13 @@ class Trusting(NamedTuple):
 
 
 def trusting(
-    ask: Callable, labels, *, models: int = 32, fraction: float = 0.5, rounds: int = 3, seed=0
+    ask: Callable[[np.ndarray], np.ndarray],
+    labels,
+    *,
+    models: int = 32,
+    fraction: float = 0.5,
+    rounds: int = 3,
+    seed=0,
 ) -> Trusting:
     """Out-of-sample harm over rounds: each trains only on what the round before did not contradict.
 
@@ -68,7 +74,7 @@ def trusting(
     is judged by all models of a round, and may come back.
 
     Args:
-        ask: `masks [R, N] -> logits [R, N, K]` of the training samples.
+        ask: Of masks [R, N]: logits [R, N, K] of the training samples.
         labels: [N] int.
         models: Of a round.
         fraction: Of all samples in a subset, before those not trusted are taken out.

@@ -1,7 +1,7 @@
 """Mask in, model out: a training run as a pure function of the weights of its samples."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -29,16 +29,32 @@ class Data(NamedTuple):
     stops: types.Stop  # [C, T], everyone at full weight
 
 
+Number = types.Array | np.integer | int  # of a stop, may be traced
+
+
+class RunFn(Protocol):
+    def __call__(
+        self, data: Data, model: types.Model, mask: types.AnyArray, first: Number
+    ) -> tuple[types.Model, dict[str, Outcome]]:
+        """The model, and of each split the outcomes [C] after every cycle.
+
+        Args:
+            data: What is read.
+            model: To start from.
+            mask: [N] float32, a weight on each sample.
+            first: The first cycle starts at this stop, from a model that has seen those before it.
+        """
+
+
 class Retraining(NamedTuple):
     """A training run with the mask as its only free argument."""
 
-    run: Callable
-    # (Data, Model, mask[N] float32, first) -> (Model, split -> Outcome [C]); the first cycle starts
-    #   at stop `first`, from a model that has seen the stops before it
-    advance: Callable  # (Data, Model, first, last) -> Model; stops of the first cycle, mask of ones
+    run: RunFn
+    advance: Callable[[Data, types.Model, Number, Number], types.Model]
+    # the model after the stops from one number to another of the first cycle, mask of ones
     data: Data
     visits: np.ndarray  # [C, T, B] int32, ids of the samples of every stop, N where empty
-    federations: Callable  # Data -> split -> Federation over its held-out scans
+    federations: Callable[[Data], dict[str, types.Federation]]  # over the scans of each split
     late: bool  # whether `first` may be other than 0: stops follow one another
 
 
@@ -131,12 +147,12 @@ def retraining(
     return Retraining(run, advance, data, stops.ids, federations, not course.is_round)
 
 
-def scan_between(first, last) -> Callable:
+def scan_between(first: Number, last: Number) -> types.ScanFn:
     """`jax.lax.scan` over rounds `first` to `last - 1` only, and without outputs.
 
     Args:
-        first: int32 scalar; may be traced.
-        last: Likewise.
+        first: Of the rounds.
+        last: One more than the last of them.
     """
 
     def scan(body, carry, xs):

@@ -32,7 +32,9 @@ class Survey(NamedTuple):
     followed: rounds.Rounds | None = None  # round by round, where that was asked
 
 
-def survey(config, workdir, *, study=None, progress: bool = True, say: Callable = print) -> Survey:
+def survey(
+    config, workdir, *, study=None, progress: bool = True, say: Callable[[str], None] = print
+) -> Survey:
     """Runs or resumes all retrainings that `config.counterfactual` asks for.
 
     The warm-up is trained first, in `workdir/warmup`; every replica starts from it and trains the

@@ -60,7 +60,7 @@ class Shapley(NamedTuple):
 
 
 def shapley(
-    ask: Callable,
+    ask: Callable[[np.ndarray], np.ndarray],
     num_samples: int,
     *,
     permutations=100,
@@ -76,7 +76,7 @@ def shapley(
     samples at a time, so that `ask` sees many masks at once.
 
     Args:
-        ask: `masks [R, N] -> losses [R]`.
+        ask: Of masks [R, N] float32: losses [R].
         num_samples: N.
         permutations: Number of orders, or the orders themselves, [P, N] int.
         tolerance: Nats; 0 truncates nothing but exact ties with the final loss.

@@ -6,12 +6,16 @@ text is a part of a large one.
 """
 
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-def apart(fn: Callable) -> Callable:
+
+def apart(fn: Callable[P, T]) -> Callable[P, T]:
     """The function as a compiled program of its own, into which nothing around it is fused.
 
     Args:

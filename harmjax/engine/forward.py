@@ -9,8 +9,10 @@ import numpy as np
 from harmjax import types
 
 
-def logits(learner: types.Learner, chunk: int = 64) -> Callable:
-    """A function `(Model, images [M, *S]) -> [M, K] float32` in NumPy, `chunk` scans at a time."""
+def logits(
+    learner: types.Learner, chunk: int = 64
+) -> Callable[[types.Model, types.AnyArray], np.ndarray]:
+    """A function of a model and images [M, *S]: their logits [M, K], `chunk` scans at a time."""
     forward = jax.jit(learner.logits)
 
     def evaluate(model, images):

@@ -11,7 +11,7 @@ from harmjax import types
 
 def itinerary(
     centre: np.ndarray, *, batch_size: int = 5, drop_remainders: bool = False
-) -> Callable[..., types.Stop]:
+) -> Callable[[types.Array, types.Offer, types.Cycle], types.Stop]:
     """A function `(key, Offer, cycle) -> Stop` that draws the stops of one cycle.
 
     Centres come in a random order, each with all its stops in a row. Within a centre the samples

@@ -1,7 +1,5 @@
 """One local update at a centre, as a pure function of model, batch and weights."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,7 +10,7 @@ from harmjax import types
 
 def published_schedule(
     learning_rate: float = 1e-4, decay: float = 0.1, *, restart: int | None = None
-) -> Callable:
+) -> types.ScheduleFn:
     """The learning rate `learning_rate * exp(-decay) ** cycle` as a function of the cycle.
 
     A rollback rewinds the optimiser's step count, so the rate never depends on it.
@@ -40,7 +38,7 @@ def published_schedule(
 
 def learner(
     classifier: types.Classifier,
-    schedule: Callable,
+    schedule: types.ScheduleFn,
     *,
     task: types.Task | None = None,
     optimiser: optax.GradientTransformation | None = None,
@@ -57,7 +55,7 @@ def learner(
 
     Args:
         classifier: From `harmjax.models`.
-        schedule: cycle -> learning rate.
+        schedule: Such as `published_schedule`.
         task: What the classifier's logits are read as; two classes by default.
         optimiser: An optax transformation without a learning rate; by default Adam with eps 1e-7 as
             published.

@@ -2,11 +2,15 @@
 
 import functools
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import jax
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-def full(fn: Callable) -> Callable:
+
+def full(fn: Callable[P, T]) -> Callable[P, T]:
     """`fn` with every matrix product in float32.
 
     GPUs with tensor cores round the factors of a float32 product to 10 bits by default. That is

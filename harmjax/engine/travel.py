@@ -13,16 +13,21 @@ import numpy as np
 
 from harmjax import types
 
+DrawFn = Callable[[types.Offer, types.Cycle], types.Stop]  # the stops [T] of a cycle
+VisitsFn = Callable[
+    [types.Federation, types.QualityControl, types.Travel, types.Stop],
+    tuple[types.Travel, types.Info],
+]  # how the stops change the traveller: `in_turn`, or `averaging.visits`
+
 
 class Steps(NamedTuple):
     """The parts of a cycle, bound to a federation and a policy; each may be compiled by itself."""
 
-    open: Callable[..., types.Travel]  # (Travel, cycle) -> Travel
-    draw: Callable[..., types.Stop]  # (Travel, cycle) -> Stop [T]
-    visits: Callable[..., tuple[types.Travel, types.Info]]
-    # (Travel, Stop [T]) -> (Travel, Info [T, R])
-    close: Callable[..., tuple[types.Travel, types.Info]]  # (Travel, cycle) -> (..., Info [R])
-    evaluate: Callable[..., Any]  # Model -> how it does on held-out scans
+    open: Callable[[types.Travel, types.Cycle], types.Travel]
+    draw: Callable[[types.Travel, types.Cycle], types.Stop]  # [T]
+    visits: Callable[[types.Travel, types.Stop], tuple[types.Travel, types.Info]]  # [T], [T, R]
+    close: Callable[[types.Travel, types.Cycle], tuple[types.Travel, types.Info]]  # [R]
+    evaluate: Callable[[types.Model], Any]  # how the model does on held-out scans
 
 
 class Record(NamedTuple):
@@ -34,13 +39,13 @@ class Record(NamedTuple):
     evaluation: Any
 
 
-def cycle(steps: Steps, travel: types.Travel, number) -> tuple[types.Travel, Record]:
+def cycle(steps: Steps, travel: types.Travel, number: types.Cycle) -> tuple[types.Travel, Record]:
     """The traveller after one whole cycle, and what the log keeps.
 
     Args:
         steps: From `steps`, or compiled parts of them.
         travel: Model and policy state before the cycle.
-        number: The cycle, from 0; int or int32 scalar.
+        number: The cycle.
     """
     travel = steps.open(travel, number)
     stops = steps.draw(travel, number)
@@ -52,19 +57,19 @@ def cycle(steps: Steps, travel: types.Travel, number) -> tuple[types.Travel, Rec
 def steps(
     fed: types.Federation,
     policy: types.QualityControl,
-    draw: Callable,
+    draw: DrawFn,
     *,
-    visits: Callable | None = None,
-    evaluate: Callable = lambda model: None,
+    visits: VisitsFn | None = None,
+    evaluate: Callable[[types.Model], Any] = lambda model: None,
 ) -> Steps:
     """The steps of a policy over a federation.
 
     Args:
         fed: Where the data are.
         policy: From `harmjax.policies`.
-        draw: `(Offer, cycle) -> Stop [T]`.
-        visits: How the stops change the model: `in_turn`, or `averaging.visits`.
-        evaluate: Model -> anything.
+        draw: From an itinerary.
+        visits: How the stops change the traveller; `in_turn` by default.
+        evaluate: What is kept of the model after a cycle.
     """
     rounds = visits or in_turn
     return Steps(
@@ -92,7 +97,9 @@ def in_turn(
     return travel, gathered(info)
 
 
-def in_legs(fed: types.Federation, stops: types.Stop) -> tuple[types.Stop, Callable]:
+def in_legs(
+    fed: types.Federation, stops: types.Stop
+) -> tuple[types.Stop, Callable[[types.PyTree], types.PyTree]]:
     """Stops [T] as legs [L, T'], and a function that puts what came of these, [L, T', ...], back.
 
     A leg is one stop, or where a federation goes by legs all stops of a centre in a row, with empty

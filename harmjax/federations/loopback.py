@@ -15,7 +15,9 @@ from harmjax.federations import assessment, control, wire
 from harmjax.federations import site as sites
 
 
-def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -> Callable:
+def loopback(
+    send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]
+) -> types.FederationFn:
     """A factory of federations that asks centres by messages; takes the place of `memory.memory`.
 
     Args:
@@ -23,8 +25,7 @@ def loopback(send: Sequence[Callable[[bytes], bytes]], classes: Sequence[str]) -
         classes: [K] names.
 
     Returns:
-        `(Learner, Samples [N], Samples [M], key, chunk=..., minimum=...) -> Federation`. Of the
-        samples only `centre` is looked at. It goes by legs.
+        A factory that looks at nothing of the samples but `centre`. Its federation goes by legs.
     """
 
     def factory(learner, train, held_out, key, *, chunk=64, minimum=5) -> types.Federation:

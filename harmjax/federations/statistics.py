@@ -1,11 +1,11 @@
 """What centres may be asked about a model on their held-out scans: sums, found by name.
 
-Each is a pure function `(learner, Model, Batch, weight[B], *args) -> sums`; a federation adds the
-sums over batches and centres, so nothing about a single scan leaves a centre.
+Each is a `StatisticFn`, pure; a federation adds the sums over batches and centres, so nothing about
+a single scan leaves a centre.
 """
 
 import inspect
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,27 @@ EVERY_CENTRE = ("confusion",)  # anything finer is asked only of centres with en
 WHOLE_NUMBERS = ("confusion",)
 
 
-def get(name: str) -> Callable:
+class StatisticFn(Protocol):
+    def __call__(
+        self,
+        learner: types.Learner,
+        model: types.Model,
+        batch: types.Batch,
+        weight: types.Array,
+        *args: types.PyTree,
+    ) -> types.PyTree:
+        """The sums over one batch.
+
+        Args:
+            learner: What every centre computes.
+            model: That is asked about.
+            batch: Held-out scans.
+            weight: [B] float32, 0 where a slot is not asked.
+            args: What else the statistic takes.
+        """
+
+
+def get(name: str) -> StatisticFn:
     """The statistic of this name.
 
     Raises:
@@ -126,10 +146,7 @@ def nearest_feature_sums(learner: types.Learner, model, batch, weight, prototype
     """Numbers [K, P] and feature sums [K, P, F] of the scans nearest each prototype of their class.
 
     Args:
-        learner: What every centre computes.
-        model: The model whose features are meant.
-        batch: Held-out scans.
-        weight: [B], 0 where a slot is not asked.
+        learner, model, batch, weight: See `StatisticFn`.
         prototypes: [K, P, F].
     """
     features = learner.features(model, batch.image)

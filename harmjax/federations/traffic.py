@@ -5,7 +5,7 @@ once, when a program is traced; how often a message was sent, to how many centre
 samples is counted while it runs, so that a branch that was not taken costs nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -41,9 +41,9 @@ class Asked(NamedTuple):
 class Recorder(NamedTuple):
     """Notes what is asked of federations that share a learner and a minimum."""
 
-    watch: Callable[..., tuple[types.Federation, Callable]]
-    # (Federation) -> (the same, noting; () -> tally [K, 3] int32 of all that was asked until then)
-    asked: Callable[..., dict[Request, Asked]]  # (tallies) -> by kind of request, summed
+    watch: Callable[[types.Federation], tuple[types.Federation, Callable[[], types.Array]]]
+    # the same, noting; and the tally [K, 3] int32 of all that was asked until then
+    asked: Callable[[Iterable], dict[Request, Asked]]  # of tallies: by kind of request, summed
 
 
 def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
@@ -167,14 +167,17 @@ def silent(fed: types.Federation) -> types.Federation:
     """A federation that answers every request with zeros of the right shapes, computing nothing."""
 
     def zeros(answer):
-        shapes = jax.eval_shape(answer)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        def nothing(*asked, **named):
+            shapes = jax.eval_shape(lambda: answer(*asked, **named))
+            return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        return nothing
 
     return fed._replace(
-        learn=lambda *asked: zeros(lambda: fed.learn(*asked)),
-        at=lambda *asked: zeros(lambda: fed.at(*asked)),
-        total=lambda *asked, **fold: zeros(lambda: fed.total(*asked, **fold)),
-        survey=lambda *asked: zeros(lambda: fed.survey(*asked)),
+        learn=zeros(fed.learn),
+        at=zeros(fed.at),
+        total=zeros(fed.total),
+        survey=zeros(fed.survey),
     )
 
 

@@ -8,7 +8,9 @@ The other files are parts of these. `fixed` trains under a mask. `screen` is mad
 examined, eliminated, and the alarms) and `centrewise` (the test of whole centres).
 """
 
-from harmjax import plugins
+from collections.abc import Callable
+
+from harmjax import plugins, types
 
 UNVERIFYING = ("none", "oracle")  # policies that train under a mask known beforehand
 
@@ -18,7 +20,7 @@ def names() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
-def get(name: str):
+def get(name: str) -> Callable[..., types.QualityControl]:
     """The policy's factory.
 
     Raises:

@@ -1,7 +1,6 @@
 """How a model comes by the samples: topology, itinerary, keys and federation, in one place."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,23 +10,27 @@ from harmjax import types
 from harmjax.engine import averaging, itinerary, travel
 from harmjax.federations import memory, stepwise, stream
 
-TOPOLOGIES = {
+TOPOLOGIES: dict[str, travel.VisitsFn] = {
     "travelling": travel.in_turn,
     "central": travel.in_turn,
     "federated": averaging.visits,
 }
-FEDERATIONS = {"memory": memory.memory, "stepwise": stepwise.stepwise, "stream": stream.stream}
+FEDERATIONS: dict[str, types.FederationFn] = {
+    "memory": memory.memory,
+    "stepwise": stepwise.stepwise,
+    "stream": stream.stream,
+}
 
 
 class Course(NamedTuple):
     """What all cycles of a run, and all counterfactuals of it, have in common."""
 
-    draw: Callable[..., types.Stop]  # (Offer, cycle) -> Stop [T]
-    visits: Callable  # see `travel.steps`
+    draw: travel.DrawFn
+    visits: travel.VisitsFn
     num_stops: int  # T
     is_round: bool  # whether all stops of a cycle belong together, so that none is visited alone
     key: types.Array  # root of the per-sample dropout keys
-    federation: Callable[..., types.Federation]  # (Learner, Samples [N], Samples [M], key) -> ...
+    federation: types.FederationFn
     is_traced: bool  # whether the federation is made and asked within compiled functions
     minimum: int  # held-out scans of a centre that says more of them than their confusion
 
@@ -37,7 +40,7 @@ def course(
     key,
     *,
     topology: str = "travelling",
-    federation: str | Callable = "memory",
+    federation: str | types.FederationFn = "memory",
     batch_size: int = 5,
     drop_remainders: bool = False,
     chunk: int = 64,
@@ -50,7 +53,7 @@ def course(
         key: Root of itineraries and dropout.
         topology: 'travelling'; 'central', which pools all samples at one centre; or 'federated',
             which averages one pass of every centre.
-        federation: 'memory', 'stepwise' or 'stream'; or a factory that takes their arguments.
+        federation: 'memory', 'stepwise' or 'stream'; or another factory.
         batch_size: Samples per stop.
         drop_remainders: See `itinerary.itinerary`.
         chunk: Held-out scans per forward pass.

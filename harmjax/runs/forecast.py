@@ -44,7 +44,9 @@ class Forecast(NamedTuple):
         return sum(self.passes[kind] * self.seconds[kind] for kind in self.passes)
 
 
-def forecast(config, study: preparation.Study, *, timer: Callable = time.perf_counter) -> Forecast:
+def forecast(
+    config, study: preparation.Study, *, timer: Callable[[], float] = time.perf_counter
+) -> Forecast:
     """The forecast of the run that a config describes.
 
     What centres would be asked in a cycle is read off the policy itself, with a federation that

@@ -28,7 +28,7 @@ class Run(NamedTuple):
     study: preparation.Study
     learner: types.Learner
     course: courses.Course
-    evaluate: Callable  # Model -> split -> group -> metrics
+    evaluate: Callable[[types.Model], dict]  # split -> group -> `metrics.Assessed`
     metrics: tuple[str, ...]  # columns of metrics.csv
     progress: bool
 

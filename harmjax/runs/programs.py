@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,17 @@ from harmjax.engine import travel
 from harmjax.federations import traffic
 from harmjax.runs import course as courses
 
+WatchFn = Callable[[types.Travel, types.Stop, types.Info, int], None]
+# the traveller after some stops, these, their info and the number of the first
+
 
 class Program(NamedTuple):
     """What the loop over cycles calls."""
 
     steps: travel.Steps
     num_stops: int  # of a cycle, a multiple of those of one compiled call
-    confusion: Callable  # Model -> [K, K] int32 over the verification scans
-    asked: Callable  # () -> what was asked of centres since the last time, see `traffic.Recorder`
+    confusion: Callable[[types.Model], types.Array]  # [K, K] int32 over the verification scans
+    asked: Callable[[], dict[traffic.Request, traffic.Asked]]  # of centres since the last time
 
 
 def program(
@@ -30,8 +33,8 @@ def program(
     course: courses.Course,
     *,
     stops_per_call: int = 32,
-    evaluate: Callable = lambda model: None,
-    watch: Callable = lambda traveller, stops, info, first: None,
+    evaluate: Callable[[types.Model], Any] = lambda model: None,
+    watch: WatchFn = lambda traveller, stops, info, first: None,
 ) -> Program:
     """The program of one policy over one federation.
 
@@ -43,9 +46,8 @@ def program(
         course: See `course.course`.
         stops_per_call: Stops of one compiled call. Averaging, and a federation that goes by legs,
             take all stops of a cycle at once.
-        evaluate: Model -> anything.
-        watch: Called after every compiled call with the traveller, its stops, their info and the
-            number of the first stop.
+        evaluate: What is kept of the model after a cycle.
+        watch: Called after every compiled call.
     """
     factory = course.federation
     recorder, tallies = traffic.recorder(learner, train.image, course.minimum), []

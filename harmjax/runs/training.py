@@ -214,7 +214,9 @@ def course(config, study: preparation.Study, **changed) -> courses.Course:
     return courses.of_config(config.train, study.train.centre, key, **changed)
 
 
-def at_hand(config, lrn: types.Learner, study: preparation.Study) -> Callable:
+def at_hand(
+    config, lrn: types.Learner, study: preparation.Study
+) -> Callable[[types.Model], dict[str, dict]]:
     """A function from a model to its metrics by split and subgroup, exact, of scans at hand."""
     logits = forward.logits(lrn, config.train.verification_batch)
     test = study.test

@@ -6,10 +6,12 @@ the sample raises the verification loss. Scorers are found by name, without a re
 asks a federation for what they measure.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-from harmjax import plugins
+from harmjax import plugins, types
 
 
 def names() -> tuple[str, ...]:
@@ -17,7 +19,7 @@ def names() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
-def get(name: str):
+def get(name: str) -> Callable[..., types.HarmScorer]:
     """The scorer's factory.
 
     Raises:

@@ -1,7 +1,7 @@
 """What may be asked about a sample, by name and settings, resolved alike at server and centre."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +54,8 @@ def scorer(asked: types.Measure) -> types.HarmScorer:
 
 
 @functools.cache
-def resolved(asked: types.Measure) -> Callable:
-    """`(Learner, Model, Batch, Reference) -> Evidence[B]`; the same object for equal measures.
+def resolved(asked: types.Measure) -> types.MeasureFn:
+    """What a centre computes for a measure; the same object for equal ones.
 
     Raises:
         ValueError: No such scorer, or one that measures nothing at a centre.

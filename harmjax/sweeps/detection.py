@@ -1,7 +1,6 @@
 """Scenarios x harms x seeds x warm-ups x policies: who was found, and what it cost."""
 
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 
@@ -90,9 +89,9 @@ def detect(
     config,
     workdir,
     *,
-    record: Callable,
-    say: Callable,
-    finished: Callable,
+    record: jobs.RecordFn,
+    say: jobs.SayFn,
+    finished: jobs.FinishedFn,
     progress: bool = True,
 ) -> tuple[list[dict], list[dict]]:
     """Runs what is not finished and returns the rows of detection.csv and of harms.csv.
@@ -101,9 +100,9 @@ def detect(
         config: See `configs/`, group `detect`.
         workdir: Gets both tables, precision_recall.csv for the page, and a folder per planted
             cohort with a workdir per policy.
-        record: Called with config and workdir before a run, to write config.json.
-        say: Called with a line of text before a run.
-        finished: Called with a run's workdir and study after it.
+        record: Called before a run.
+        say: Called before a run.
+        finished: Called after a run.
         progress: Whether to draw progress bars.
 
     Raises:

@@ -35,6 +35,12 @@ AFTER_WARM_UP = ("policy", "detect", "sweep", "report")  # groups that no warm-u
 PREPARED = ("manifest.csv", "features.npz")  # what predicting with a run reads of its study
 
 
+RecordFn = Callable[[ml_collections.ConfigDict, pathlib.Path], None]  # writes a run's config.json
+SayFn = Callable[[str], None]  # takes a line of text
+FinishedFn = Callable[[pathlib.Path, preparation.Study], None]  # takes a finished run's workdir
+StudyFn = Callable[[], preparation.Study]
+
+
 class Job(NamedTuple):
     """One training run among several."""
 
@@ -97,9 +103,9 @@ def planned(configs: Sequence, folders: Sequence, *, names=None, homes=None) -> 
 def run(
     jobs: Sequence[Job],
     *,
-    record: Callable,
-    say: Callable,
-    finished: Callable,
+    record: RecordFn,
+    say: SayFn,
+    finished: FinishedFn,
     replicas: str = "loop",
     progress: str = "runs",
 ) -> Iterator[Finished]:
@@ -111,9 +117,9 @@ def run(
 
     Args:
         jobs: From `planned`.
-        record: Called with config and workdir before a run, to write config.json.
-        say: Called with a line of text before a run.
-        finished: Called with workdir and study after a run that was not mapped.
+        record: Called before a run.
+        say: Called before a run.
+        finished: Called after a run that was not mapped.
         replicas: 'loop', one run after another; 'auto', side by side where `mapped` can.
         progress: What bars count: 'runs', or the 'stops' of each run; '' draws none.
 
@@ -145,7 +151,7 @@ def run(
                 yield ended
 
 
-def _check_finished(job: Job, study: Callable) -> None:
+def _check_finished(job: Job, study: StudyFn) -> None:
     """Refuses a finished run on other data; forgets one whose model knows who is dropped since.
 
     Raises:
@@ -187,7 +193,7 @@ def _outcome(job: Job) -> dict:
     return row
 
 
-def _map(jobs, study: Callable, record, say) -> dict[pathlib.Path, Finished]:
+def _map(jobs, study: StudyFn, record, say) -> dict[pathlib.Path, Finished]:
     """How the jobs that can be mapped ended, by workdir; without those whose loss is not finite."""
     ended = {}
     left = [job for job in jobs if not _path(job).exists()]

@@ -106,8 +106,8 @@ def _rest(config) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _run(config, study, policy) -> Callable:
-    """`(samples of the splits, seed, learning rate, decay) -> Trained`: warm-up and control."""
+def _run(config, study, policy) -> Callable[..., Trained]:
+    """Warm-up and control, of the samples of the splits, seed, learning rate and decay."""
     train, num_samples = config.train, len(study.names)
     settings = dict(config.model)
     task = tasks.classification(len(study.classes))

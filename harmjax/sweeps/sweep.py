@@ -3,7 +3,7 @@
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +37,9 @@ def sweep(
     settings: Sequence[hyper.Setting],
     workdir,
     *,
-    record: Callable,
-    say: Callable,
-    finished: Callable,
+    record: jobs.RecordFn,
+    say: jobs.SayFn,
+    finished: jobs.FinishedFn,
     progress: bool = True,
 ) -> Table:
     """Runs every setting, or what is left of them, and writes sweep.csv.
@@ -48,9 +48,9 @@ def sweep(
         config: That the settings change; group `sweep` says how the best one is chosen.
         settings: From `harmjax.sweeps.hyper`.
         workdir: Gets sweep.csv and a workdir per run.
-        record: Called with config and workdir before a run, to write config.json.
-        say: Called with a line of text before a run.
-        finished: Called with workdir and study after a run.
+        record: Called before a run.
+        say: Called before a run.
+        finished: Called after a run.
         progress: Whether to draw a progress bar over runs.
 
     Raises:

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from harmjax.types.records import AnyArray, Array, Measure, Model, PyTree, Stop
+from harmjax.types.learner import Learner
+from harmjax.types.records import AnyArray, Array, Measure, Model, PyTree, Samples, Stop
 
 
 class LegFn(Protocol):
-    """Learning at a centre."""
-
     def __call__(self, model: Model, leg: Stop) -> tuple[Model, Array]:
         """The model after a leg, and the loss [T] float32 of each of its stops, in nats.
 
@@ -23,8 +22,6 @@ class LegFn(Protocol):
 
 
 class AtFn(Protocol):
-    """Measuring at a centre, without learning."""
-
     def __call__(self, asked: Measure, model: Model, leg: Stop, reference: PyTree) -> PyTree:
         """Evidence about the samples of a leg: a dict of float32 [T, B, ...], NaN in padding.
 
@@ -37,8 +34,6 @@ class AtFn(Protocol):
 
 
 class TotalFn(Protocol):
-    """Summing at every centre."""
-
     def __call__(
         self, statistic: str, model: Model, *args: PyTree, fold: int | None = None
     ) -> PyTree:
@@ -53,8 +48,6 @@ class TotalFn(Protocol):
 
 
 class SurveyFn(Protocol):
-    """Measuring every centre's held-out scans."""
-
     def __call__(self, asked: Measure, model: Model, reference: PyTree) -> PyTree:
         """Evidence about all held-out scans: a dict of float32 [M, ...].
 
@@ -63,6 +56,20 @@ class SurveyFn(Protocol):
             model: To measure with.
             reference: From `HarmScorer.reference`.
         """
+
+
+class ScanFn(Protocol):
+    def __call__(
+        self, body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, /
+    ) -> tuple[Any, Any]:
+        """What `jax.lax.scan` returns: the last carry, and the outputs of all rounds stacked."""
+
+
+class CondFn(Protocol):
+    def __call__(
+        self, predicate: Any, true_fn: Callable, false_fn: Callable, /, *operands: Any
+    ) -> Any:
+        """What `jax.lax.cond` returns: that of one of the two functions of the operands."""
 
 
 class Federation(NamedTuple):
@@ -79,8 +86,31 @@ class Federation(NamedTuple):
     at: AtFn
     total: TotalFn
     survey: SurveyFn
-    scan: Callable[..., Any]  # as `jax.lax.scan(body, carry, xs)`
-    cond: Callable[..., Any]  # as `jax.lax.cond(predicate, true_fn, false_fn, *operands)`
+    scan: ScanFn
+    cond: CondFn
     by_leg: bool = False  # whether all stops of a centre are one leg; else each stop is
     evaluate: Callable[[Model], dict[str, dict]] | None = None
     # split -> group -> metrics, where held-out scans are not at hand
+
+
+class FederationFn(Protocol):
+    def __call__(
+        self,
+        learner: Learner,
+        train: Samples,
+        held_out: Samples,
+        key: Array,
+        *,
+        chunk: int = 64,
+        minimum: int = 5,
+    ) -> Federation:
+        """The federation.
+
+        Args:
+            learner: What every centre computes.
+            train: N training samples.
+            held_out: M verification samples; who holds them must be concrete.
+            key: Root of the per-sample dropout keys.
+            chunk: Verification scans per forward pass, at most.
+            minimum: Centres with fewer held-out scans than this answer their confusion only.
+        """

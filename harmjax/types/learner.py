@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from harmjax.types.records import AnyArray, Array, Batch, Model, PyTree, Variables
+from harmjax.types.records import AnyArray, Array, Batch, Cycle, Model, PyTree, Variables
 
 
 class Task(NamedTuple):
@@ -18,8 +18,6 @@ class Task(NamedTuple):
 
 
 class ApplyFn(Protocol):
-    """A forward pass."""
-
     def __call__(
         self, variables: Variables, image: Array, weight: Array, keys: Array, train: bool
     ) -> tuple[Array, Array, Variables]:
@@ -39,6 +37,9 @@ class ApplyFn(Protocol):
         """
 
 
+ScheduleFn = Callable[[Cycle], Array]  # the learning rate [] of a cycle
+
+
 class Classifier(NamedTuple):
     """A classifier as pure functions; one Flax module behind each, in `models/`.
 
@@ -50,10 +51,8 @@ class Classifier(NamedTuple):
 
 
 class LearnFn(Protocol):
-    """One local update."""
-
     def __call__(
-        self, model: Model, batch: Batch, weight: Array, offered: Array, cycle: Array
+        self, model: Model, batch: Batch, weight: Array, offered: Array, cycle: Cycle
     ) -> tuple[Model, Array]:
         """The model after one optimiser step, and the stop's loss [] in nats, see `task.stop_loss`.
 
@@ -67,10 +66,8 @@ class LearnFn(Protocol):
 
 
 class LearnAlongFn(Protocol):
-    """One local update that also looks along a direction."""
-
     def __call__(
-        self, model: Model, batch: Batch, weight: Array, offered: Array, cycle: Array,
+        self, model: Model, batch: Batch, weight: Array, offered: Array, cycle: Cycle,
         direction: PyTree,
     ) -> tuple[Model, Array, Array]:  # fmt: skip
         """What `LearnFn` returns, and each sample's slope [B], see `learner.learner`.
@@ -93,6 +90,6 @@ class Learner(NamedTuple):
     learn: LearnFn
     logits: Callable[[Model, Array], Array]  # model, image [B, *S]: [B, K]
     features: Callable[[Model, Array], Array]  # model, image [B, *S]: [B, F]
-    rate: Callable[[Array], Array]  # cycle []: learning rate []
+    rate: ScheduleFn
     learn_along: LearnAlongFn
     forward: Callable[[Model, Array], tuple[Array, Array]]  # logits and features in one pass

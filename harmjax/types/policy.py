@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from harmjax.types.federation import Federation
-from harmjax.types.records import Array, Info, Offer, PyTree, Stop, Travel, Verdicts
+from harmjax.types.records import Array, Cycle, Info, Offer, PyTree, Stop, Travel, Verdicts
 
 
 class OpenFn(Protocol):
-    """What is done before a cycle."""
-
-    def __call__(self, fed: Federation, travel: Travel, cycle: Array | int) -> Travel:
+    def __call__(self, fed: Federation, travel: Travel, cycle: Cycle) -> Travel:
         """The traveller as the cycle begins.
 
         Args:
@@ -21,8 +19,6 @@ class OpenFn(Protocol):
 
 
 class VisitFn(Protocol):
-    """What is done at a centre."""
-
     def __call__(self, fed: Federation, travel: Travel, leg: Stop) -> tuple[Travel, Info]:
         """The traveller after a leg, and the info [T, R] of its trials.
 
@@ -34,9 +30,7 @@ class VisitFn(Protocol):
 
 
 class CloseFn(Protocol):
-    """What is done after a cycle."""
-
-    def __call__(self, fed: Federation, travel: Travel, cycle: Array | int) -> tuple[Travel, Info]:
+    def __call__(self, fed: Federation, travel: Travel, cycle: Cycle) -> tuple[Travel, Info]:
         """The traveller as the cycle ends, and the info [R] of what was tried or decided.
 
         Args:
@@ -51,8 +45,8 @@ class QualityControl(NamedTuple):
 
     init: Callable[[int, Array | None], PyTree]
     # num_samples, confusion [K, K] int32 of the first model (None where nothing is verified): state
-    offer: Callable[[PyTree, Array | int], Offer]  # state, cycle: what the cycle's stops hold
+    offer: Callable[[PyTree, Cycle], Offer]  # state, cycle: what the cycle's stops hold
     visit: VisitFn
     close: CloseFn
-    verdicts: Callable[[PyTree, Array | int], Verdicts]  # state, cycle
+    verdicts: Callable[[PyTree, Cycle], Verdicts]  # state, cycle
     open: OpenFn | None = None

@@ -7,6 +7,7 @@ import numpy as np
 
 Array = jax.Array
 AnyArray = jax.Array | np.ndarray  # in the memory of a device or of the host
+Cycle = jax.Array | int  # [] int32, from 0
 PyTree = Any
 BINARY = ("control", "patient")  # what two classes are called that nobody has named
 

@@ -5,14 +5,12 @@ from typing import NamedTuple, Protocol
 
 from harmjax.types.federation import Federation
 from harmjax.types.learner import Learner
-from harmjax.types.records import Array, Batch, Model, PyTree, Stop
+from harmjax.types.records import Array, Batch, Cycle, Model, PyTree, Stop
 
 
 class ReferenceFn(Protocol):
-    """What samples are measured against, made at the server."""
-
     def __call__(
-        self, fed: Federation, model: Model, cycle: Array | int, fold: int | None = None
+        self, fed: Federation, model: Model, cycle: Cycle, fold: int | None = None
     ) -> PyTree:
         """The reference, which travels out: a dict of arrays.
 
@@ -25,8 +23,6 @@ class ReferenceFn(Protocol):
 
 
 class MeasureFn(Protocol):
-    """What a centre measures."""
-
     def __call__(self, learner: Learner, model: Model, batch: Batch, reference: PyTree) -> PyTree:
         """Evidence about the samples of a batch, a few numbers each: a dict of float32 [B, ...].
 
@@ -39,8 +35,6 @@ class MeasureFn(Protocol):
 
 
 class TrialFn(Protocol):
-    """Evidence that takes updates which are tried out at every centre."""
-
     def __call__(self, fed: Federation, model: Model, stop: Stop, reference: PyTree) -> PyTree:
         """Evidence about the samples of a stop: a dict of float32 [B, ...].
 
@@ -53,11 +47,9 @@ class TrialFn(Protocol):
 
 
 class MeasuringLearnFn(Protocol):
-    """`LearnFn` that measures in the same pass."""
-
     def __call__(
         self, learner: Learner, model: Model, batch: Batch, weight: Array, offered: Array,
-        cycle: Array, reference: PyTree,
+        cycle: Cycle, reference: PyTree,
     ) -> tuple[Model, Array, PyTree]:  # fmt: skip
         """The model, the loss [] and evidence, a dict of float32 [B, ...].
 
