@@ -33,7 +33,7 @@ class Families(NamedTuple):
 
     names: tuple[str, ...]
     shares: types.Array  # [E] float32, of the level, summing to 1
-    reference: Callable[..., types.PyTree]  # (Federation, Model, cycle) -> leaves [2, ...]
+    reference: Callable[[types.Federation, types.Model, types.Cycle], types.PyTree]  # [2, ...]
     measure: types.Measure  # see `measures.cross_fitted`
 
 
@@ -73,7 +73,7 @@ def families(
         if member.measure is None:
             raise ValueError(f"screen.families: {name!r} tries updates out; choose another scorer")
 
-    def reference(fed, model, cycle):
+    def reference(fed: types.Federation, model: types.Model, cycle):
         each = [
             {name: m.reference(fed, model, cycle, 1 - own) for name, m in members.items()}
             for own in range(2)
@@ -106,12 +106,12 @@ def calibrate(
     classes = jnp.arange(fed.num_classes)
     harm, label = found["harm"], found["label"]
     made, total, visits = _calibrated(classes, harm, label, total, visits, asked.shares)
-    return made._replace(model=model, reference=reference, confusion=confusion), total, visits
+    return Calibration(model, reference, confusion=confusion, **made), total, visits
 
 
 @apart
 def _calibrated(classes, harm, label, total, visits, shares):
-    """The calibration but for what the centres sent, and the sums and counts after this cycle."""
+    """Fields of the calibration made of evidence, and the sums and counts after this cycle."""
     label = label.astype(jnp.int32)
     middle, spread = jax.vmap(lambda own: median_and_spread(harm, label == own))(classes)
     units = (harm - middle[label]) / spread[label]
@@ -124,18 +124,15 @@ def _calibrated(classes, harm, label, total, visits, shares):
     whole = jnp.all((visits > 0) | ~measurable(scales)[label], axis=1)
     fused = scale(jnp.where(whole, combine_p_values(own, shares), jnp.nan), label)
     known_now = jax.vmap(lambda own: jnp.any(known & (label == own)[:, None], axis=0))(classes)
-    made = Calibration(
-        model=None,
-        reference=None,
-        middle=middle,
-        spread=spread,
-        families=scales,
-        fused=fused,
-        held_out=mean,
-        held_out_label=label,
-        blind=~jnp.all(known_now) | jnp.any(fused.number == 0),
-        confusion=None,
-    )
+    made = {
+        "middle": middle,
+        "spread": spread,
+        "families": scales,
+        "fused": fused,
+        "held_out": mean,
+        "held_out_label": label,
+        "blind": ~jnp.all(known_now) | jnp.any(fused.number == 0),
+    }
     return made, total, visits
 
 

@@ -102,7 +102,7 @@ def screen(
         left_in = ~state.eliminated
         return offers.offer(left_in & (state.suspected < 0), left_in, word)
 
-    def open_(fed, travel, cycle):
+    def open_(fed: types.Federation, travel: types.Travel, cycle):
         state = travel.state
         made, total, known = evidence.calibrate(
             asked, fed, travel.model, cycle, state.held_out_evidence, state.held_out_known
@@ -116,7 +116,7 @@ def screen(
         )
         return travel._replace(state=state)
 
-    def visit(fed, travel, leg):
+    def visit(fed: types.Federation, travel: types.Travel, leg: types.Stop):
         """A leg is scored as a whole by the model of the cycle's start, and then learned."""
         found = _measured(asked, fed, travel.state.calibration, leg)
         blank = trials.no_trial(fed, max_batch)
@@ -125,7 +125,7 @@ def screen(
         info = trials.unverified(fed, learned.ids, loss, max_batch)
         return types.Travel(model, state), trials.join(info, rows, axis=1)
 
-    def close(fed, travel, cycle):
+    def close(fed: types.Federation, travel: types.Travel, cycle):
         blank = trials.no_trial(fed, max_batch)
         after, rows = decide(travel.state, fed.centre, fed.held_out_centre, cycle, blank)
         return travel._replace(state=after._replace(calibration=None)), rows
@@ -148,7 +148,12 @@ def screen(
     return types.QualityControl(init, offer, visit, close, verdicts, open_)
 
 
-def _measured(asked, fed, calibration, leg):
+def _measured(
+    asked: evidence.Families,
+    fed: types.Federation,
+    calibration: evidence.Calibration,
+    leg: types.Stop,
+):
     """Harm [T, B, E] and label [T, B] of a leg's samples; an empty leg is not asked."""
 
     def ask(_):
@@ -161,7 +166,7 @@ def _measured(asked, fed, calibration, leg):
     return fed.cond(jnp.any(leg.ids < len(fed.centre)), ask, spare, 0)
 
 
-def _learned(fed, model, leg):
+def _learned(fed: types.Federation, model: types.Model, leg: types.Stop):
     """The model after a leg, and its loss [T]; an empty leg is not learned."""
 
     def train(model):

@@ -28,7 +28,7 @@ class Rules(NamedTuple):
 class State(NamedTuple):
     """What the server remembers between stops; E families of evidence, summed over cycles."""
 
-    calibration: evidence.Calibration | None  # None between cycles
+    calibration: evidence.Calibration  # within a cycle; None between cycles
     label: types.Array  # [N] int32, -1 before the first visit
     visits: types.Array  # [N] int32
     known: types.Array  # [N, E] int32, visits with finite evidence
@@ -48,7 +48,7 @@ def unsuspecting(num_samples: int, num_held_out: int, num_families: int) -> Stat
     """The state before the first cycle."""
     nobody = jnp.full(num_samples, -1, jnp.int32)
     return State(
-        calibration=None,
+        calibration=None,  # type: ignore[arg-type]
         label=nobody,
         visits=jnp.zeros(num_samples, jnp.int32),
         known=jnp.zeros((num_samples, num_families), jnp.int32),

@@ -180,7 +180,7 @@ def verify_revisit(
         del cycle
         return offers.offer(~state.eliminated & (state.suspected < 0), word=word)
 
-    def attempt(fed, travel, leg, kind):
+    def attempt(fed: types.Federation, travel: types.Travel, leg: types.Stop, kind):
         """Trains on a leg of one stop, verifies, and keeps or rolls back: one sample or five."""
         candidate, (loss,) = fed.learn(travel.model, leg)
         confusion = fed.total("confusion", candidate)
@@ -188,7 +188,7 @@ def verify_revisit(
         state, info, rise = decided(travel.state, leg.ids[0], confusion, nothing)
         return types.Travel(select(info.accepted, candidate, travel.model), state), info, rise
 
-    def lone_trials(fed, travel, cycle, ids, kind):
+    def lone_trials(fed: types.Federation, travel: types.Travel, cycle, ids, kind):
         """Tries samples one at a time; padding ids are skipped."""
 
         def trial(travel, i):
@@ -204,7 +204,7 @@ def verify_revisit(
 
         return fed.scan(each, travel, ids)
 
-    def tried_alone(fed, travel, cycle, ids, kind):
+    def tried_alone(fed: types.Federation, travel: types.Travel, cycle, ids, kind):
         """`lone_trials` of a row of ids, unless the whole row is padding."""
 
         def skip(travel):
@@ -215,13 +215,13 @@ def verify_revisit(
 
         return fed.cond(jnp.any(ids < len(fed.centre)), run, skip, travel)
 
-    def visit(fed, travel, leg):
+    def visit(fed: types.Federation, travel: types.Travel, leg: types.Stop):
         if len(leg.cycle) == 1:
             travel, info = stop_at(fed, travel, leg)
             return travel, jax.tree.map(lambda x: x[None], info)
         return fed.scan(lambda t, stop: stop_at(fed, t, offers.leg(stop)), travel, leg)
 
-    def stop_at(fed, travel, leg):
+    def stop_at(fed: types.Federation, travel: types.Travel, leg: types.Stop):
         stop = jax.tree.map(lambda x: x[0], leg)
         nobody = jnp.full_like(stop.ids, len(fed.centre))
 
@@ -242,7 +242,7 @@ def verify_revisit(
 
         return fed.cond(jnp.any(stop.ids < len(fed.centre)), run, skip, travel)
 
-    def close(fed, travel, cycle):
+    def close(fed: types.Federation, travel: types.Travel, cycle):
         num_samples = len(fed.centre)
         suspected = travel.state.suspected
         due = (suspected >= 0) & (suspected + revisit_after <= cycle)
