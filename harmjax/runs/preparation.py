@@ -164,7 +164,7 @@ def rowless(
         image = jax.ShapeDtypeStruct((len(centre), *shape), np.dtype(dtype))
         unknown = np.full(len(centre), -1, np.int32)
         identity = np.zeros(len(centre), np.uint32)
-        return types.Samples(image, unknown, centre, identity)  # type: ignore[arg-type]
+        return types.Samples(image, unknown, centre, identity)  # type: ignore[arg-type]  # no rows
 
     train, held_out = samples(centre), samples(held_out_centre)
     number = len(train.centre)

@@ -67,7 +67,12 @@ class ScanFn(Protocol):
 
 class CondFn(Protocol):
     def __call__(
-        self, predicate: Any, true_fn: Callable, false_fn: Callable, /, *operands: Any
+        self,
+        predicate: Any,
+        true_fn: Callable[..., Any],
+        false_fn: Callable[..., Any],
+        /,
+        *operands: Any,
     ) -> Any:
         """What `jax.lax.cond` returns: that of one of the two functions of the operands."""
 
@@ -89,7 +94,7 @@ class Federation(NamedTuple):
     scan: ScanFn
     cond: CondFn
     by_leg: bool = False  # whether all stops of a centre are one leg; else each stop is
-    evaluate: Callable[[Model], dict[str, dict]] | None = None
+    evaluate: Callable[[Model], dict[str, dict[str, Any]]] | None = None
     # split -> group -> metrics, where held-out scans are not at hand
 
 

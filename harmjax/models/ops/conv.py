@@ -60,7 +60,7 @@ def _convolve_and_pool_jvp(primals, tangents):
 
 def _how():
     """What a primitive keeps of where it was called: it is lowered elsewhere."""
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made late
     return {"form": forms.asked(), "precision": precision}
 
 
