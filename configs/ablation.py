@@ -7,7 +7,7 @@ are the columns to read; families share the level equally. About ten minutes on 
 the cohort of configs/suite83.py.
 """
 
-from configs import suite83
+from harmjax import shipped
 
 FAMILIES = (
     *(("margin",), ("alignment",), ("mahalanobis",), ("appearance",)),
@@ -19,7 +19,7 @@ LABELS = ("label_flip", "wrong_patient")
 
 def get_config(arg=""):
     """The config that every run starts from; no argument."""
-    config = suite83.get_config(arg)
+    config = shipped.get_config(f"suite83:{arg}")
     config.policy.name, config.policy.screen.shares = "screen", ()
     config.scenario.name, config.scenario.count = "singles", 30
     config.train.cycles = 14

@@ -17,7 +17,7 @@ and twelve harms planted together. A wrong label is either of the two others.
 For figures and times see docs/results.md.
 """
 
-from configs import suite83
+from harmjax import shipped
 from harmjax.cohort import plan
 
 
@@ -25,7 +25,7 @@ def get_config(arg=""):
     """The config for `arg` '' or 'runlocal'."""
     if arg not in ("", "runlocal"):
         raise ValueError(f"classes.py:{arg}: known is runlocal")
-    config = suite83.get_config(arg)
+    config = shipped.get_config(f"suite83:{arg}")
     config.cohort.diseases = 2
     config.data.classes = plan.CLASSES[2]
     config.data.manifest = f"runs/classes{12 if arg else 83}/manifest.csv"

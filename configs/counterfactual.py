@@ -10,7 +10,7 @@ federated, rounds without a centre need no retraining:
 
 import ml_collections
 
-from configs import heart
+from harmjax import shipped
 
 
 def get_config(arg=""):
@@ -21,7 +21,7 @@ def get_config(arg=""):
     """
     if arg not in ("", "runlocal"):
         raise ValueError(f"configs/counterfactual.py:{arg}: known: runlocal")
-    config = heart.get_config()
+    config = shipped.get_config("heart")
     config.train.warmup_cycles = 2
     config.train.cycles = 7
     config.scenario.name = "singles"

@@ -12,7 +12,7 @@ def get_config(arg=""):
     del arg
     config = defaults.get_config()
     config.data.manifest = "runs/demo/cohort/manifest.csv"
-    config.cohort.centres = "configs/demo_centres.csv"
+    config.cohort.centres = "package:demo_centres.csv"
     config.cohort.effect = 20.0
     config.cohort.min_verification = 50
     config.cohort.min_test = 50

@@ -32,7 +32,7 @@ def get_config(arg=""):
         config.data.manifest = "runs/local/cohort/manifest.csv"
         config.data.spacing = config.cohort.spacing = 4.0
         config.data.store = False
-        config.cohort.centres = "configs/demo_centres.csv"
+        config.cohort.centres = "package:demo_centres.csv"
         config.cohort.effect = 8.0
         config.model.width = 0.125
         config.train.warmup_cycles = 2

@@ -18,8 +18,7 @@ centres in a few minutes:
     python -m experiments.detect --config=configs/suite83.py:runlocal --workdir=runs/suite12
 """
 
-from configs import heart
-from harmjax import defaults
+from harmjax import defaults, shipped
 
 HARMS = (
     *("inversion", "noise", "label_flip", "motion", "pure_noise", "wrong_patient"),
@@ -91,7 +90,7 @@ def _at_centres(config, number, cohort):
 
 
 def _heart():
-    config = heart.get_config()
+    config = shipped.get_config("heart")
     config.train.warmup_cycles = 6
     config.train.cycles = 16
     config.scenario.max_fraction = 0.5

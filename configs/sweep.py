@@ -11,12 +11,12 @@ and writes sweep.csv, sweep.png and sweep.html, in 10 s on two shared CPU cores;
 `--config.sweep.replicas=loop`, which trains one run after another with all its tables, takes 50 s.
 """
 
-from configs import heart
+from harmjax import shipped
 
 
 def get_config(arg=""):
     """The config that every run starts from; no argument."""
-    config = heart.get_config(arg)
+    config = shipped.get_config(f"heart:{arg}")
     config.policy.name = "none"
     config.train.warmup_cycles = 2
     config.train.cycles = 12

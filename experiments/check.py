@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import tempfile
 
-from experiments import command
+from . import command
 
 
 def main(config, workdir):

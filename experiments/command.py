@@ -7,19 +7,52 @@ or a loss was not finite; 130 where it was interrupted.
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import pathlib
 import platform
+import re
 import sys
 import traceback
 
+import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from harmjax import plugins, shipped
+
+
+class _Configs(flags.ArgumentParser):
+    """Of absl's flags: from the name or path of a config to the locked config."""
+
+    def parse(self, name):
+        config = shipped.get_config(name)
+        for word in sys.argv[1:]:
+            _check_setting(config, word)
+        return config.lock()
+
+
+def _check_setting(config, word) -> None:
+    """Raises ValueError if a word of the command line changes a setting that there is not."""
+    found = re.match(r"--?(?:no)?config\.([\w.]+)", word)
+    if not found:
+        return
+    place = config
+    for key in found[1].split("."):
+        known = list(place) if isinstance(place, ml_collections.ConfigDict) else ()
+        if key not in known:
+            raise ValueError(f"no setting {found[1]!r}; known: {plugins.choices(key, known)}")
+        place = place[key]
+
+
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file; --config.key=value overrides a setting."
+    "config",
+    None,
+    f"Name of a config ({', '.join(shipped.configs())}) or path of a file, perhaps with an "
+    "argument after a colon; --config.KEY=VALUE changes a setting.",
 )
+flags.FLAGS["config"].parser = _Configs()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for everything the run writes; running again resumes."
 )
@@ -40,10 +73,8 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
         hold: Whether to make the workdir and hold it against other processes.
     """
 
-    def checked(argv):
+    def checked(_):
         logging.set_verbosity(logging.FATAL)  # what fails is raised, and told in one line
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         _take_memory_in_huge_pages()
         workdir = None
         try:
@@ -65,8 +96,26 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
                 _end_at_once(code)
             sys.exit(code)
 
-    flags.mark_flags_as_required(list(required))
-    app.run(checked)
+    for name in ("config", "workdir"):  # so that --help tells of them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    app.run(checked, flags_parser=functools.partial(_parsed, required))
+
+
+def _parsed(required, argv) -> list[str]:
+    """What absl's flags leave of a command line; what is wrong with it ends like other errors."""
+    try:
+        name, *unexpected = flags.FLAGS(argv)
+        missing = [f"--{flag}" for flag in required if flags.FLAGS[flag].value is None]
+        if unexpected:
+            raise flags.Error(f"unexpected arguments: {' '.join(unexpected)}")
+        if missing:
+            raise flags.Error(f"{' and '.join(missing)} missing; --help tells what they are")
+        return [name]
+    except flags.Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit:  # absl ends --help with 1
+        sys.exit(0)
 
 
 def path(text: str | None, name: str) -> pathlib.Path:
@@ -104,7 +153,7 @@ def located_setting(setting: dict) -> dict:
     """Dotted keys and values, with whole paths where a setting names a file."""
 
     def whole(name, value):
-        named = name in PATHS and value and not value.startswith("package:")
+        named = name in PATHS and value and not value.startswith(shipped.PREFIX)
         return str(path(value, name)) if named else value
 
     return {name: whole(name, value) for name, value in setting.items()}

@@ -7,7 +7,7 @@ Running again on the same workdir keeps the retrainings that are finished.
 
 import os
 
-from experiments import command
+from . import command
 
 
 def main(config, workdir):

@@ -6,7 +6,7 @@ Writes detection.csv, a row per run, and harms.csv, a row per run and kind of ha
 are not repeated; an interrupted one resumes.
 """
 
-from experiments import command
+from . import command
 
 
 def main(config, workdir):

@@ -10,7 +10,7 @@ import shutil
 
 from absl import flags
 
-from experiments import command
+from . import command
 
 RUN = flags.DEFINE_string("run", None, "Workdir of a finished run.")
 SPLIT = flags.DEFINE_enum("split", "test", ["test", "verification"], "Which scans.")

@@ -11,7 +11,7 @@ manifest.csv. Running again on the same workdir makes what is still missing.
 import collections
 import time
 
-from experiments import command
+from . import command
 
 
 def main(config, workdir):

@@ -8,7 +8,7 @@ missing. Scans that cannot be read are listed in left_out.csv with the reason.
 
 from absl import flags
 
-from experiments import command
+from . import command
 
 RUN = flags.DEFINE_string("run", None, "Workdir of a finished run.")
 SCANS = flags.DEFINE_string("scans", None, "Manifest of the new scans.")

@@ -6,12 +6,10 @@ Finished runs are not repeated; an interrupted one resumes. Writes sweep.csv, sw
 sweep.html, and a workdir per run, which `experiments.predict` and `experiments.evaluate` take.
 """
 
-import importlib.util
-
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import command
+from . import command
 
 
 def main(config, workdir):
@@ -43,19 +41,20 @@ def hyper_settings():
     Raises:
         ValueError: It is not defined, is no list, or sweeps a setting that the command line gives.
     """
+    from harmjax import shipped
     from harmjax.sweeps import hyper
 
     flag = flags.FLAGS["config"]
-    path = config_flags.get_config_filename(flag).split(":")[0]
-    spec = importlib.util.spec_from_file_location("swept", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    name = config_flags.get_config_filename(flag).split(":")[0]
+    module = shipped.config_module(name)
     if not hasattr(module, "get_hyper"):
-        raise ValueError(f"{path} defines no get_hyper(hyper); configs/sweep.py shows one")
+        raise ValueError(
+            f"{module.__file__} defines no get_hyper(hyper); "
+            f"{shipped.CONFIGS / 'sweep.py'} shows one"
+        )
     settings = module.get_hyper(hyper)
     if not (isinstance(settings, list) and all(isinstance(one, dict) for one in settings)):
-        raise ValueError(f"get_hyper of {path} returns {settings!r}: need a list of settings")
+        raise ValueError(f"get_hyper of {name} returns {settings!r}: need a list of settings")
     given = config_flags.get_override_values(flag)
     twice = sorted(given.keys() & {key for setting in settings for key in setting})
     if twice:

@@ -5,7 +5,7 @@ python -m experiments.train --config=configs/demo.py --workdir=runs/demo
 Running again on the same workdir resumes after the last complete cycle.
 """
 
-from experiments import command
+from . import command
 
 
 def main(config, workdir):

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -21,10 +22,19 @@ def get(package: str, name: str):
     known = names(package)
     if name not in known:
         kind = package.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no {name!r} in {kind}; known: {', '.join(known)}.{hint}")
+        raise ValueError(f"no {name!r} in {kind}; known: {choices(name, known)}")
     return _factory(package, name)
+
+
+def choices(name: str, known: Iterable[str]) -> str:
+    """What may be named instead of an unknown name, for an error: all, and the nearest.
+
+    Example:
+        >>> choices("hart", ("demo", "heart"))
+        "demo, heart. Did you mean 'heart'?"
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    return f"{', '.join(known) or 'none'}.{f' Did you mean {near[0]!r}?' if near else ''}"
 
 
 def _factory(package, name):

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-    ("types", "plugins", "workdirs", "defaults"),
+    ("types", "plugins", "workdirs", "defaults", "shipped"),
     ("task", "offers", "tables", "metrics", "harms", "data"),
     ("engine", "cohort"),
     ("models", "scorers"),

@@ -1,6 +1,5 @@
 """Four real anatomies in MNI space, and where the structures that age and disease change lie."""
 
-import importlib.resources
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from harmjax import shipped
 from harmjax.cohort import fields
 
 NAMES = ("mni152_sym09a", "colin27", "aomic_piop1_0017", "aomic_piop1_0042")
@@ -89,8 +89,7 @@ def atlas(spacing=4.0, diseases=1):
     >>> atlas(spacing=4.0).tissue.shape
     (4, 80, 96, 80)
     """
-    file = importlib.resources.files("harmjax") / "files" / "anatomies_2mm.npz"
-    with file.open("rb") as stream, np.load(stream) as stored:
+    with np.load(shipped.FILES / "anatomies_2mm.npz") as stored:
         brains = [tissue(stored[name], level) for name, level in zip(NAMES, LEVELS, strict=True)]
     # A box of side s has variance s^2 / 12; the anatomies already carry that of their own voxel.
     sigma = np.sqrt(max(0.0, spacing**2 - SPACING**2) / 12) / SPACING

@@ -1,12 +1,12 @@
 """Who is in the cohort: centres, their sizes, and one row per scan."""
 
 import csv
-import importlib.resources
-import pathlib
 import zlib
 from typing import NamedTuple
 
 import numpy as np
+
+from harmjax import shipped
 
 SPLITS = ("train", "verification", "test")
 CLASSES = {
@@ -42,7 +42,7 @@ def centres(which="83", *, seed=0):
     Args:
         which: '83', the table of the published 83-centre cohort; a smaller number, that many
             centres chosen to represent it; or the path of a CSV with the columns centre, train_hc,
-            train_pd, test_hc, test_pd.
+            train_pd, test_hc, test_pd, or `package:NAME` for one that is shipped.
         seed: int, of the choice.
 
     Raises:
@@ -54,15 +54,15 @@ def centres(which="83", *, seed=0):
     (83, 1410)
     """
     which = str(which)
-    shipped = importlib.resources.files("harmjax") / "files" / "centre_sizes_83.csv"
     if not which.lstrip("+-").isdigit():
-        if not pathlib.Path(which).is_file():
+        path = shipped.path(which)
+        if not path.is_file():
             raise ValueError(
                 f"centres={which!r}: no such file; give a number of centres from 2 to 83 or the "
                 f"path of a CSV with the columns {', '.join(COLUMNS)}"
             )
-        return _read(pathlib.Path(which))
-    table = _read(shipped)
+        return _read(path)
+    table = _read(shipped.FILES / "centre_sizes_83.csv")
     if not 2 <= int(which) <= len(table):
         raise ValueError(f"centres={which}: the table has {len(table)}, choose from 2 to that many")
     return table if int(which) == len(table) else represent(table, int(which), seed)

@@ -4,13 +4,12 @@ What a column means (its mean, its SD, its categories) is learned from training 
 only from sums and counts, which hospitals can add up without showing a row.
 """
 
-import importlib.resources
 import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import workdirs
+from harmjax import shipped, workdirs
 from harmjax.data import ingest, manifest, provenance, records
 
 HEART_FEATURES = (
@@ -204,11 +203,11 @@ def heart():
     >>> len(found.records), len(found.problems), sum(r.label for r in found.records)
     (920, 0, 509)
     """
-    file = importlib.resources.files("harmjax") / "files" / "heart_disease_4_hospitals.csv"
-    with importlib.resources.as_file(file) as path:
-        return manifest.read(
-            path, columns={"label": "num", "positive": ">0"}, features=HEART_FEATURES
-        )
+    return manifest.read(
+        shipped.FILES / "heart_disease_4_hospitals.csv",
+        columns={"label": "num", "positive": ">0"},
+        features=HEART_FEATURES,
+    )
 
 
 def _index(names, name):

@@ -5,7 +5,6 @@ evaluate it, goes by that and refuses data that has changed.
 """
 
 import contextlib
-import importlib.resources
 import pathlib
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import harms, metrics, offers, policies, types
+from harmjax import harms, metrics, offers, policies, shipped, types
 from harmjax.data import begun, checks, ingest, manifest, provenance, records, tabular
 from harmjax.harms import scenario
 
@@ -210,16 +209,17 @@ def listed(data) -> manifest.Listing:
     Raises:
         ManifestError: It cannot be read at all.
     """
-    with _manifest(data.manifest) as path:
-        return manifest.read(
-            path,
-            columns=columns(data),
-            features=tuple(data.features),
-            entities=dict(data.entities),
-            named=tuple(data.get("classes", ())),
-            words=tuple(data.get("words", ())),
-            without=tuple(data.get("without", ())),
-        )
+    if not data.manifest:
+        raise ValueError("data.manifest is empty: name the CSV of your scans, or participants.tsv")
+    return manifest.read(
+        shipped.path(data.manifest),
+        columns=columns(data),
+        features=tuple(data.features),
+        entities=dict(data.entities),
+        named=tuple(data.get("classes", ())),
+        words=tuple(data.get("words", ())),
+        without=tuple(data.get("without", ())),
+    )
 
 
 @contextlib.contextmanager
@@ -257,16 +257,6 @@ def _study(config, cohort, start, found) -> Study:
         problems=found.problems,
         classes=start.classes,
     )
-
-
-def _manifest(where: str):
-    """The manifest's path as a context; `package:NAME` is a file shipped with harmjax."""
-    if not where:
-        raise ValueError("data.manifest is empty: name the CSV of your scans, or participants.tsv")
-    if where.startswith("package:"):
-        files = importlib.resources.files("harmjax") / "files"
-        return importlib.resources.as_file(files / where.removeprefix("package:"))
-    return contextlib.nullcontext(where)
 
 
 def columns(data) -> dict:
