@@ -1,10 +1,10 @@
 """What does each family of evidence add to `screen`? The cohort of `suite83`, single harmful scans.
 
-    python -m experiments.sweep --config=configs/ablation.py --workdir=runs/ablation
+    harmjax sweep --config=ablation --workdir=runs/ablation
 
 Damaged images and wrong labels are planted apart, thirty of them; `hits` and `wrongly_eliminated`
 are the columns to read; families share the level equally. About ten minutes on two cores, after
-the cohort of configs/suite83.py.
+the cohort of `suite83`.
 """
 
 from harmjax import shipped

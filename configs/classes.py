@@ -1,7 +1,7 @@
 """Three classes: controls and two diseases, 83 centres, every harm there is, all policies.
 
-    python -m experiments.make_cohort --config=configs/classes.py --workdir=runs/classes83
-    python -m experiments.detect --config=configs/classes.py --workdir=runs/classes
+    harmjax make_cohort --config=classes --workdir=runs/classes83
+    harmjax detect --config=classes --workdir=runs/classes
 
 One disease shrinks putamen, caudate and midbrain and darkens the nigra, the other shrinks the
 hippocampi and widens the ventricles; the patients of every centre are dealt to both. All else is
@@ -10,9 +10,8 @@ and twelve harms planted together. A wrong label is either of the two others.
 
 `:runlocal` is the same at 12 centres with four harms, in a few minutes on two cores:
 
-    python -m experiments.make_cohort --config=configs/classes.py:runlocal \\
-        --workdir=runs/classes12
-    python -m experiments.detect --config=configs/classes.py:runlocal --workdir=runs/three
+    harmjax make_cohort --config=classes:runlocal --workdir=runs/classes12
+    harmjax detect --config=classes:runlocal --workdir=runs/three
 
 For figures and times see docs/results.md.
 """

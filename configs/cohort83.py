@@ -1,6 +1,6 @@
 """A cohort with the centre sizes of the published 83-centre study: 1,817 scans and 407 more.
 
-    python -m experiments.make_cohort --config=configs/cohort83.py --workdir=cohort83
+    harmjax make_cohort --config=cohort83 --workdir=cohort83
 
 Train 1,410 scans, test 407, verification 407 of other people, at 4 mm.
 """

@@ -1,8 +1,8 @@
 """What would the model be without this patient, this hospital? Heart disease, an MLP.
 
-python -m experiments.counterfactual --config=configs/counterfactual.py --workdir=runs/without
+harmjax counterfactual --config=counterfactual --workdir=runs/without
 
-`:runlocal` asks for less. Any setting of `configs/heart.py` may be changed, such as
+`:runlocal` asks for less. Any setting of `heart` may be changed, such as
 `--config.scenario.count=20 --config.scenario.harm="('swapped_columns',)"`. Where training is
 federated, rounds without a centre need no retraining:
 `--config.train.topology=federated --config.counterfactual.ask="('centres','rounds')"`.
@@ -20,7 +20,7 @@ def get_config(arg=""):
         arg: '' or 'runlocal'.
     """
     if arg not in ("", "runlocal"):
-        raise ValueError(f"configs/counterfactual.py:{arg}: known: runlocal")
+        raise ValueError(f"counterfactual.py:{arg}: known is runlocal")
     config = shipped.get_config("heart")
     config.train.warmup_cycles = 2
     config.train.cycles = 7

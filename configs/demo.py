@@ -1,7 +1,7 @@
-"""What `make demo` runs: 23 hospitals, planted harmful scans, and the published quality control.
+"""The demo: 23 hospitals, planted harmful scans, all policies; `make demo` in a checkout.
 
-python -m experiments.make_cohort --config=configs/demo.py --workdir=runs/demo/cohort
-python -m experiments.detect --config=configs/demo.py --workdir=runs/demo
+harmjax make_cohort --config=demo --workdir=runs/demo/cohort
+harmjax detect --config=demo --workdir=runs/demo
 """
 
 from harmjax import defaults

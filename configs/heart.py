@@ -1,13 +1,13 @@
 """Four hospitals, 920 patients, a small MLP: the whole procedure on real tabular data.
 
-python -m experiments.train --config=configs/heart.py --workdir=runs/heart
+harmjax train --config=heart --workdir=runs/heart
 
 `:severity` tells three classes apart, by column `num`: 0 is no disease, 1 and 2 are mild, 3 and 4
 severe. Hungary's table knows only 0 and 1, so that what it calls 1 may be any of 1 to 4, and is
 left out; `:severity_all` takes it in, a real discrepancy between hospitals. For their figures see
 docs/results.md.
 
-python -m experiments.train --config=configs/heart.py:severity --workdir=runs/severity
+harmjax train --config=heart:severity --workdir=runs/severity
 """
 
 from harmjax import defaults

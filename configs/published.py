@@ -1,13 +1,13 @@
 """The published setting: 83 centres, 1 mm, the full SFCN, 10 warm-up cycles and 20 under control.
 
-python -m experiments.train --config=configs/published.py --workdir=runs/published \\
+harmjax train --config=published --workdir=runs/published \\
     --config.data.manifest=path/to/manifest.csv
 
 `:authors` turns on every quirk of the authors' code (docs/authors.md), `:runlocal` runs the same
 code on a small semi-synthetic cohort in under two minutes on two CPU cores:
 
-python -m experiments.make_cohort --config=configs/published.py:runlocal --workdir=runs/local/cohort
-python -m experiments.train --config=configs/published.py:runlocal --workdir=runs/local
+harmjax make_cohort --config=published:runlocal --workdir=runs/local/cohort
+harmjax train --config=published:runlocal --workdir=runs/local
 """
 
 from harmjax import defaults

@@ -1,7 +1,7 @@
 """Which policy finds what? 83 centres of the published sizes, every harm there is, all policies.
 
-    python -m experiments.make_cohort --config=configs/suite83.py --workdir=runs/cohort83
-    python -m experiments.detect --config=configs/suite83.py --workdir=runs/suite83
+    harmjax make_cohort --config=suite83 --workdir=runs/cohort83
+    harmjax detect --config=suite83 --workdir=runs/suite83
 
 Three axial slices as channels of a 2-D CNN; twelve harms planted together in one cohort, one to a
 centre or three single scans of each; with and without a clean warm-up. About an hour on two cores.
@@ -14,8 +14,8 @@ single patients, in a few minutes. `:volumes` trains the 3-D SFCN at 20 centres;
 and at full width, where the runs of `verify_revisit` take hours. `:runlocal` is the suite at 12
 centres in a few minutes:
 
-    python -m experiments.make_cohort --config=configs/suite83.py:runlocal --workdir=runs/cohort12
-    python -m experiments.detect --config=configs/suite83.py:runlocal --workdir=runs/suite12
+    harmjax make_cohort --config=suite83:runlocal --workdir=runs/cohort12
+    harmjax detect --config=suite83:runlocal --workdir=runs/suite12
 """
 
 from harmjax import defaults, shipped

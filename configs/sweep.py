@@ -1,6 +1,6 @@
 """Which learning rate? Heart disease at four hospitals, four rates, three seeds each.
 
-python -m experiments.sweep --config=configs/sweep.py --workdir=runs/sweep
+harmjax sweep --config=sweep --workdir=runs/sweep
 
 Prints the twelve runs, their means and
 

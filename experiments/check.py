@@ -1,6 +1,6 @@
 """Reads and checks a cohort without training.
 
-python -m experiments.check --config=configs/published.py --config.data.manifest=manifest.csv
+harmjax check --config=published --config.data.manifest=manifest.csv
 
 Prints the columns that were chosen, what labels were read as, what is left out and why, the splits
 of every centre, and what memory and time the run would take. Ends with exit code 2 where the run

@@ -1,6 +1,6 @@
 """Retrains a run thousands of times without a sample, a centre, a subset, and values them all.
 
-python -m experiments.counterfactual --config=configs/counterfactual.py --workdir=runs/without
+harmjax counterfactual --config=counterfactual --workdir=runs/without
 
 Running again on the same workdir keeps the retrainings that are finished.
 """

@@ -1,6 +1,6 @@
 """Compares quality-control policies on planted harm: scenarios x harms x seeds x policies.
 
-python -m experiments.detect --config=configs/demo.py --workdir=runs/demo
+harmjax detect --config=demo --workdir=runs/demo
 
 Writes detection.csv, a row per run, and harms.csv, a row per run and kind of harm. Finished runs
 are not repeated; an interrupted one resumes.

@@ -1,6 +1,6 @@
 """Metrics of a run's models on its test split, overall and by subgroup.
 
-python -m experiments.evaluate --run=runs/mine --workdir=runs/mine/evaluation
+harmjax evaluate --run=runs/mine --workdir=runs/mine/evaluation
 
 Evaluates the delivered model, and the model after every cycle whose checkpoint was kept
 (`--config.train.keep_checkpoints=all` when training).

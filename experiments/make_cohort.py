@@ -1,7 +1,7 @@
 """Writes a semi-synthetic multi-centre T1 cohort as NIfTI files in BIDS layout.
 
-    python -m experiments.make_cohort --config=configs/cohort83.py --workdir=cohort83
-    python -m experiments.make_cohort --config=configs/cohort83.py --workdir=small \\
+    harmjax make_cohort --config=cohort83 --workdir=cohort83
+    harmjax make_cohort --config=cohort83 --workdir=small \\
         --config.cohort.centres=20 --config.cohort.min_test=50 --config.cohort.min_verification=50
 
 The dataset is the workdir itself: sub-*/anat/*_T1w.nii.gz, participants.tsv and, once complete,

@@ -1,6 +1,6 @@
 """Applies a run's delivered model to new scans and writes their probabilities of disease.
 
-python -m experiments.predict --run=runs/mine --scans=new/manifest.csv --workdir=predictions
+harmjax predict --run=runs/mine --scans=new/manifest.csv --workdir=predictions
 
 `--scans` is a manifest in the layout that the run was trained on; its group column may be empty or
 missing. Scans that cannot be read are listed in left_out.csv with the reason.

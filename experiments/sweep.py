@@ -1,9 +1,9 @@
 """Trains under every setting that a config's `get_hyper(hyper)` lists, and compares them.
 
-python -m experiments.sweep --config=configs/sweep.py --workdir=runs/sweep
+harmjax sweep --config=sweep --workdir=runs/sweep
 
 Finished runs are not repeated; an interrupted one resumes. Writes sweep.csv, sweep.png and
-sweep.html, and a workdir per run, which `experiments.predict` and `experiments.evaluate` take.
+sweep.html, and a workdir per run, which `harmjax predict` and `harmjax evaluate` take.
 """
 
 from absl import flags

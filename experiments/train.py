@@ -1,6 +1,6 @@
 """Trains one diagnostic model across hospitals under quality control.
 
-python -m experiments.train --config=configs/demo.py --workdir=runs/demo
+harmjax train --config=demo --workdir=runs/demo
 
 Running again on the same workdir resumes after the last complete cycle.
 """

@@ -109,7 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     screen.examine_every = 2  # cycles
     screen.centres = True  # test centres as groups
 
-    config.detect = detect = ml_collections.ConfigDict()  # what experiments.detect compares
+    config.detect = detect = ml_collections.ConfigDict()  # what `harmjax detect` compares
     detect.scenarios = ("none", "centres", "singles")
     detect.harms = (("inversion",),)  # each entry is planted together in one cohort
     detect.count = ml_collections.ConfigDict({"none": 0, "centres": 2, "singles": 5})
@@ -117,7 +117,7 @@ def get_config() -> ml_collections.ConfigDict:
     detect.seeds = (0,)  # of model, itineraries and of what is planted where
     detect.warmups = ("clean",)  # values of train.warmup_on to compare
 
-    config.sweep = sweep = ml_collections.ConfigDict()  # of experiments.sweep, see configs/sweep.py
+    config.sweep = sweep = ml_collections.ConfigDict()  # of `harmjax sweep`, see configs/sweep.py
     sweep.choose_by = "loss"  # of verification, its mean names the best setting: loss | auroc
     sweep.replicates = ("seed",)  # settings whose values only repeat a run
     sweep.replicas = "auto"  # tabular runs without verification train side by side | loop
