@@ -74,6 +74,7 @@ def config_module(name: str) -> ModuleType:
         known = configs()
         raise ValueError(f"no config {name!r}; shipped: {plugins.choices(file.stem, known)}")
     spec = importlib.util.spec_from_file_location(f"{file.stem}_config", file)
+    assert spec and spec.loader, file  # as of every file that ends with .py
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
