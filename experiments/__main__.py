@@ -37,8 +37,7 @@ def main() -> None:
         del sys.argv[1]
         runpy.run_module(f"{__package__}.{name}", run_name="__main__", alter_sys=True)
     else:
-        known = plugins.choices(name, commands)
-        print(f"error: no command {name!r}; known: {known}", file=sys.stderr)
+        print(f"error: no command {name!r}{plugins.choices(name, commands)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -42,7 +42,7 @@ def _check_setting(config, word) -> None:
     for key in found[1].split("."):
         known = list(place) if isinstance(place, ml_collections.ConfigDict) else ()
         if key not in known:
-            raise ValueError(f"no setting {found[1]!r}; known: {plugins.choices(key, known)}")
+            raise ValueError(f"no setting {found[1]!r}{plugins.choices(key, known)}")
         place = place[key]
 
 

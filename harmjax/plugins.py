@@ -1,9 +1,9 @@
-"""Plug-ins found by name: a file `NAME.py` in a package that defines a callable `NAME`."""
+"""Things found by name: settings, and plug-ins, files `NAME.py` with a callable `NAME`."""
 
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Collection
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -21,20 +21,45 @@ def get(package: str, name: str):
     """
     known = names(package)
     if name not in known:
-        kind = package.rsplit(".", 1)[-1]
-        raise ValueError(f"no {name!r} in {kind}; known: {choices(name, known)}")
+        raise ValueError(f"no {name!r} in {package.rsplit('.', 1)[-1]}{choices(name, known)}")
     return _factory(package, name)
 
 
-def choices(name: str, known: Iterable[str]) -> str:
-    """What may be named instead of an unknown name, for an error: all, and the nearest.
+def one_of(place: str, value, known: Collection) -> None:
+    """Refuses a value that is none of the known ones.
+
+    Args:
+        place: Of the value, as its reader knows it, such as 'train.topology'.
+        value: That was given.
+        known: All that may be given.
+
+    Raises:
+        ValueError: It is another one; names the nearest and lists the known ones.
+    """
+    if value not in known:
+        raise ValueError(f"{place}={value!r}{choices(value, known)}")
+
+
+def choices(name, known: Collection) -> str:
+    """What to say after a name that is unknown: the nearest ones, and all that are known.
 
     Example:
-        >>> choices("hart", ("demo", "heart"))
-        "demo, heart. Did you mean 'heart'?"
+        >>> choices("sfnc", ["mlp", "sfcn"])
+        " (did you mean 'sfcn'?); known: mlp, sfcn"
     """
-    near = difflib.get_close_matches(name, known, 1)
-    return f"{', '.join(known) or 'none'}.{f' Did you mean {near[0]!r}?' if near else ''}"
+    return f"{near(name, known)}; known: {', '.join(map(str, known)) or 'none'}"
+
+
+def near(name, known: Collection) -> str:
+    """The question whether a known name was meant, in whatever case; '' if none is near.
+
+    Example:
+        >>> near("Studdy", ["study", "Path"])
+        " (did you mean 'study'?)"
+    """
+    lowered = {str(k).casefold(): str(k) for k in known}
+    found = difflib.get_close_matches(str(name).casefold(), list(lowered), n=2)
+    return f" (did you mean {' or '.join(repr(lowered[k]) for k in found)}?)" if found else ""
 
 
 def _factory(package, name):

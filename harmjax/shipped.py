@@ -33,7 +33,7 @@ def path(text: str) -> pathlib.Path:
         return pathlib.Path(text)
     name, known = text.removeprefix(PREFIX), sorted(file.name for file in FILES.iterdir())
     if name not in known:
-        raise ValueError(f"no file {name!r} is shipped; {plugins.choices(name, known)}")
+        raise ValueError(f"no file {name!r} is shipped{plugins.choices(name, known)}")
     return FILES / name
 
 
@@ -72,7 +72,7 @@ def config_module(name: str) -> ModuleType:
         file = CONFIGS / f"{name}.py"
     if not file.is_file():
         known = configs()
-        raise ValueError(f"no config {name!r}; shipped: {plugins.choices(file.stem, known)}")
+        raise ValueError(f"no config {name!r} is shipped{plugins.choices(file.stem, known)}")
     spec = importlib.util.spec_from_file_location(f"{file.stem}_config", file)
     assert spec and spec.loader, file  # as of every file that ends with .py
     module = importlib.util.module_from_spec(spec)

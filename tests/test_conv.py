@@ -155,7 +155,7 @@ def test_a_form_is_the_one_that_is_asked_for_and_compiled_again():
     assert "dim_numbers = [b, 0, 1, 2, f]" in text("lax")
     assert "dim_numbers = [b, 0, 1, f]" in text("gpu")
     assert text(None) == text(jax.default_backend())
-    with pytest.raises(ValueError, match="form='gup': known are cpu, gpu, lax"):
+    with pytest.raises(ValueError, match="form='gup' .did you mean 'gpu'.*known: cpu, gpu, lax"):
         text("gup")
 
 

@@ -256,7 +256,7 @@ def test_the_settings_of_a_scorer_reach_what_centres_measure():
         ({"alpha": 0.0}, "alpha=0.0"),
         ({"families": ()}, "name at least one scorer"),
         ({"families": ("with_without",)}, "tries updates out"),
-        ({"families": ("margn",)}, "Did you mean 'margin'"),
+        ({"families": ("margn",)}, "did you mean 'margin'"),
         ({"shares": (1,)}, "shares=.1,. must be"),
         ({"shares": (1, 0)}, "shares=.1, 0. must be"),
         ({"settings": {"loss": {}}}, "settings has .'loss'., which are not among"),

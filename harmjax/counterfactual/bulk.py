@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from harmjax import types
+from harmjax import plugins, types
 from harmjax.counterfactual import lanes, parts
 from harmjax.counterfactual import retraining as retrainings
 
@@ -62,8 +62,7 @@ def bulk(
         ValueError: Unknown `replicas`; when asked, masks of another length, too little memory for
             one replica, or a folder with the results of another question.
     """
-    if replicas not in MAPPED:
-        raise ValueError(f"replicas={replicas!r}; known: {', '.join(MAPPED)}")
+    plugins.one_of("replicas", replicas, MAPPED)
     keep = keep or (lambda model, outcomes: outcomes)
     devices = list(devices or jax.devices()[:1])
     run, place = _spread(retraining, keep, replicas, devices)

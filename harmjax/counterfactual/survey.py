@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from harmjax import metrics, scorers, tables, task, types, workdirs
+from harmjax import metrics, plugins, scorers, tables, task, types, workdirs
 from harmjax.counterfactual import bulk, masks, prediction, retraining, rounds, values
 from harmjax.runs import logbook, preparation, training
 from harmjax.scorers import measures
@@ -56,9 +56,8 @@ def survey(
     if "counterfactual" not in config:
         raise ValueError("no group counterfactual: start from configs/counterfactual.py")
     workdir, asked = pathlib.Path(workdir), config.counterfactual
-    wrong = sorted(set(asked.ask) - set(QUESTIONS))
-    if wrong:
-        raise ValueError(f"counterfactual.ask names {wrong}; known: {', '.join(QUESTIONS)}")
+    for question in asked.ask:
+        plugins.one_of("counterfactual.ask", question, QUESTIONS)
     if config.train.cycles <= config.train.warmup_cycles:
         raise ValueError(
             f"train.cycles={config.train.cycles} leaves nothing to retrain after "

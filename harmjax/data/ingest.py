@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from harmjax import types
+from harmjax import plugins, types
 from harmjax.data import intensity as intensities
 from harmjax.data import nifti, records
 
@@ -140,8 +140,7 @@ def samples(cohort, split):
         cohort: a Cohort.
         split: 'train', 'verification' or 'test'.
     """
-    if split not in records.SPLITS:
-        raise ValueError(f"split {split!r}: known are {', '.join(records.SPLITS)}")
+    plugins.one_of("split", split, records.SPLITS)
     at = [i for i, r in enumerate(cohort.records) if r.split == split]
     first, end = (at[0], at[-1] + 1) if at else (0, 0)
     chosen = cohort.records[first:end]

@@ -3,6 +3,8 @@
 import ml_dtypes
 import numpy as np
 
+from harmjax import plugins
+
 DTYPES = {
     "uint8": np.dtype(np.uint8),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
@@ -15,10 +17,8 @@ FEWEST_LEVELS = 16
 
 def validate(how, percentiles, dtype):
     """Raises ValueError where the three settings do not fit together; returns nothing."""
-    if how not in SCALES:
-        raise ValueError(f"intensity={how!r}: known are {', '.join(SCALES)}")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r}: known are {', '.join(DTYPES)}")
+    plugins.one_of("intensity", how, SCALES)
+    plugins.one_of("dtype", dtype, DTYPES)
     low, high = percentiles
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles={tuple(percentiles)}: expected 0 <= low < high <= 100")

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from harmjax import plugins
 from harmjax.data import bids, cells, classes, records, sheet
 
 # Words looked for in the header, upper and lower case alike; two that fit are an error.
@@ -179,8 +180,7 @@ def _places(path, header, columns, features, is_bids, labelled):
     for name, word in columns.items():
         if name not in layout:
             known = (*layout, "positive", "negative")
-            hint = records.suggestion(name, known)
-            raise records.ManifestError(f"data.columns.{name}: known are {', '.join(known)}{hint}")
+            raise records.ManifestError(f"data.columns.{name}{plugins.choices(name, known)}")
         spared = name in OPTIONAL and word == NO_COLUMN
         spared = spared or not labelled and name not in ("subject", "path")
         if word in header or not spared:

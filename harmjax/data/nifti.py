@@ -13,6 +13,7 @@ import ml_dtypes
 import nibabel as nib
 import numpy as np
 
+from harmjax import plugins
 from harmjax.data import intensity, orientation, resampling, scanfile, voxels
 
 BOX_MM = (160.0, 192.0, 160.0)
@@ -131,8 +132,7 @@ def load(path, shape, affine, *, align="world"):
             constant), or what the box would show of it (a field of view far from the box with
             'world', less than half of the box, hardly any contrast).
     """
-    if align not in ALIGNMENTS:
-        raise ValueError(f"align={align!r}: known are {', '.join(ALIGNMENTS)}")
+    plugins.one_of("align", align, ALIGNMENTS)
     return _guarded(_load, path, shape, affine, align)
 
 

@@ -1,7 +1,6 @@
 """What is known about one scan or one patient, and what is wrong with one."""
 
 import collections
-import difflib
 import os
 import re
 import unicodedata
@@ -9,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from harmjax import types
+from harmjax import plugins, types
 
 SPLITS = ("train", "verification", "test")
 CLASSES = types.BINARY  # where a config names none
@@ -95,22 +94,17 @@ def tidy(text):
 
 
 def suggestion(name, known):
-    """Returns ' (did you mean ...?)' with the closest known names, or ''.
+    """Returns what `plugins.near` does, and prefers names that differ by leading zeros alone.
 
-    Names that differ by leading zeros alone come first; tables lose them when a program takes
-    identifiers for numbers.
+    Tables lose those when a program takes identifiers for numbers.
 
-    >>> suggestion("Studdy", ["Study", "Path"])
-    " (did you mean 'Study'?)"
     >>> suggestion("50772", ["sub-0050772"])
     " (did you mean 'sub-0050772', with its leading zeros?)"
     """
     zeros = sorted({str(k) for k in known if lost_zeros(str(name), str(k))})
     if zeros:
         return f" (did you mean {' or '.join(map(repr, zeros[:2]))}, with its leading zeros?)"
-    lowered = {str(k).casefold(): str(k) for k in known}
-    close = difflib.get_close_matches(str(name).casefold(), list(lowered), n=2, cutoff=0.6)
-    return f" (did you mean {' or '.join(repr(lowered[c]) for c in close)}?)" if close else ""
+    return plugins.near(name, known)
 
 
 def lost_zeros(name, other):

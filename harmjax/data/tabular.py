@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import shipped, workdirs
+from harmjax import plugins, shipped, workdirs
 from harmjax.data import ingest, manifest, provenance, records
 
 HEART_FEATURES = (
@@ -211,7 +211,5 @@ def heart():
 
 
 def _index(names, name):
-    if name not in names:
-        hint = records.suggestion(name, names)
-        raise ValueError(f"no feature column {name!r}{hint}; known are {', '.join(names)}")
+    plugins.one_of("feature", name, names)
     return tuple(names).index(name)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from harmjax import types
+from harmjax import plugins, types
 from harmjax.engine import forward
 from harmjax.federations import assessment, stepwise, wire
 
@@ -106,8 +106,7 @@ def site(
     def handle(request: bytes) -> bytes:
         asked = wire.unpack(request)
         op = asked.get("op") if isinstance(asked, dict) else None
-        if op not in operations:
-            raise ValueError(f"no operation {op!r}; known: {', '.join(operations)}")
+        plugins.one_of("op", op, operations)
         return wire.pack(operations[op](asked))
 
     return Site(handle, len(train.label), len(verification.label))

@@ -10,7 +10,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from harmjax import task, types
+from harmjax import plugins, task, types
 from harmjax.engine import precision
 from harmjax.scorers import descriptors
 
@@ -44,8 +44,7 @@ def get(name: str) -> StatisticFn:
     Raises:
         ValueError: No such statistic; lists the known ones.
     """
-    if name not in names():
-        raise ValueError(f"no statistic {name!r}; known: {', '.join(names())}")
+    plugins.one_of("statistic", name, names())
     return globals()[name]
 
 

@@ -20,28 +20,14 @@ The file of a harm also holds `KIND`, the data it is for: 'image', 'tabular' or 
 files are no harms: `plan` chooses what to damage, `scenario` does it.
 """
 
-import difflib
-import functools
 import importlib
-import pkgutil
 from collections.abc import Callable
 
-from harmjax import types
+from harmjax import plugins, types
 
 Harm = Callable[[types.Array, types.Array, types.Array, types.Array], tuple]
 
 KINDS = ("image", "tabular", "any")
-
-
-@functools.cache
-def _kinds() -> dict[str, str]:
-    """The kind of data behind the name of every harm in this folder."""
-    found = {}
-    for entry in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{entry.name}")
-        if hasattr(module, "KIND"):
-            found[entry.name] = module.KIND
-    return found
 
 
 def names(kind: str | None = None) -> tuple[str, ...]:
@@ -58,10 +44,9 @@ def names(kind: str | None = None) -> tuple[str, ...]:
     >>> harms.names("any")
     ('label_flip', 'wrong_patient')
     """
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"kind of data {kind!r} is unknown; one of {', '.join(KINDS)} or None")
+    plugins.one_of("kind", kind, (*KINDS, None))
     wanted = KINDS if kind is None else (kind, "any")
-    return tuple(sorted(name for name, own in _kinds().items() if own in wanted))
+    return tuple(name for name in plugins.names(__name__) if _kind(name) in wanted)
 
 
 def kind_of(name: str) -> str:
@@ -74,12 +59,8 @@ def kind_of(name: str) -> str:
     >>> harms.kind_of("unit_error")
     'tabular'
     """
-    known = _kinds()
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"harm {name!r} is unknown; {hint}known harms: {', '.join(sorted(known))}")
-    return known[name]
+    get(name)
+    return _kind(name)
 
 
 def get(name: str) -> Callable[..., Harm]:
@@ -91,5 +72,8 @@ def get(name: str) -> Callable[..., Harm]:
     >>> from harmjax import harms
     >>> harm = harms.get("noise")(std=50.0)
     """
-    kind_of(name)
-    return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return plugins.get(__name__, name)
+
+
+def _kind(name):
+    return importlib.import_module(f"{__name__}.{name}").KIND

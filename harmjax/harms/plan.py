@@ -1,11 +1,12 @@
 """Which samples a scenario damages, by which of the harms, decided before any image is touched."""
 
-import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from harmjax import plugins
 
 SCENARIOS = ("none", "centres", "singles")
 
@@ -35,11 +36,8 @@ def _centre_ids(centres, centre_names, present):
         index = known.index(centre) if is_name and centre in known else centre
         if isinstance(index, str) or index not in present:
             named = [known[i] if i < len(known) else int(i) for i in present]
-            near = difflib.get_close_matches(str(centre), map(str, named), n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(
-                f"scenario: centre {centre!r} has no training scan; {hint}"
-                f"centres that have: {', '.join(map(str, named))}"
+                f"scenario: no training scan of centre {centre!r}{plugins.choices(centre, named)}"
             )
         ids.append(int(index))
     return list(dict.fromkeys(ids))
@@ -105,12 +103,7 @@ def draw(
     10
     """
     label, centre = np.asarray(label), np.asarray(centre)
-    if scenario not in SCENARIOS:
-        near = difflib.get_close_matches(str(scenario), SCENARIOS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"scenario {scenario!r} is unknown; {hint}known scenarios: {', '.join(SCENARIOS)}"
-        )
+    plugins.one_of("scenario", scenario, SCENARIOS)
     turn = np.full(len(label), -1, np.int32)
     if scenario == "none":
         return Plan(turn, np.arange(len(label), dtype=np.int32))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import tables, types
+from harmjax import plugins, tables, types
 from harmjax.runs import logbook
 
 HARM = ("subject", "centre", "label", "harm", "p_value", "mask", "verdict", "cycle")
@@ -152,9 +152,8 @@ def _harm(rows, classes) -> Harm:
     simulated = "corrupted" in first
     called = logbook.class_labels(range(len(classes)), classes)
     known_as = {str(name): k for k, name in enumerate(called)}
-    strange = sorted({row["label"] for row in rows} - known_as.keys())
-    if strange:
-        raise ValueError(f"harm.csv has the class {strange[0]!r}; known: {', '.join(known_as)}")
+    for label in sorted({row["label"] for row in rows}):
+        plugins.one_of("label in harm.csv", label, known_as)
     return Harm(
         subject=[row["subject"] for row in rows],
         centre=np.array([row["centre"] for row in rows], object),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from harmjax import types
+from harmjax import plugins, types
 from harmjax.engine import averaging, itinerary, travel
 from harmjax.federations import memory, stepwise, stream
 
@@ -62,10 +62,9 @@ def course(
     Raises:
         ValueError: Unknown topology or federation.
     """
-    if topology not in TOPOLOGIES:
-        raise ValueError(f"train.topology={topology!r}; known: {', '.join(TOPOLOGIES)}")
-    if isinstance(federation, str) and federation not in FEDERATIONS:
-        raise ValueError(f"train.federation={federation!r}; known: {', '.join(FEDERATIONS)}")
+    plugins.one_of("train.topology", topology, TOPOLOGIES)
+    if isinstance(federation, str):
+        plugins.one_of("train.federation", federation, FEDERATIONS)
     centre = np.zeros_like(centre) if topology == "central" else np.asarray(centre)
     key_itinerary, key_dropout = jax.random.split(key)
     draw = itinerary.itinerary(centre, batch_size=batch_size, drop_remainders=drop_remainders)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax import metrics, models, policies, tables, types, workdirs
+from harmjax import metrics, models, plugins, policies, tables, types, workdirs
 from harmjax import task as tasks
 from harmjax.data import begun
 from harmjax.engine import forward, learner
@@ -181,8 +181,7 @@ def _check_logits(lrn: types.Learner, study: preparation.Study) -> None:
 def _check_choices(train) -> None:
     """Raises ValueError for a setting of `train` that cannot be meant; names it and its choices."""
     for name, known in CHOICES.items():
-        if train[name] not in known:
-            raise ValueError(f"train.{name}={train[name]!r}: known are {', '.join(known)}")
+        plugins.one_of(f"train.{name}", train[name], known)
     for name, least in FEWEST.items():
         if not train[name] >= least:
             raise ValueError(f"train.{name}={train[name]!r}: expected {least} or more")

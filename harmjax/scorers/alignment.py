@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harmjax import scorers, task, types
+from harmjax import plugins, scorers, task, types
 from harmjax.engine.apart import apart
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
@@ -61,12 +61,10 @@ def alignment(
         >>> alignment().judge({'alignment': 0.5}, {})
         0.5
     """
-    gradient = GRADIENTS.get(verify)
-    if gradient is None:
-        raise ValueError(f"alignment.verify={verify!r}; known: {', '.join(GRADIENTS)}")
+    plugins.one_of("alignment.verify", verify, GRADIENTS)
+    gradient = GRADIENTS[verify]
     check_derivative("alignment", derivative)
-    if optimiser not in ("adam", "sgd"):
-        raise ValueError(f"alignment.optimiser={optimiser!r}; known: adam, sgd")
+    plugins.one_of("alignment.optimiser", optimiser, ("adam", "sgd"))
 
     def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         total, number = fed.total(gradient, model, fold=fold)
@@ -100,8 +98,7 @@ def alignment(
 
 def check_derivative(scorer: str, derivative: str):
     """Raises ValueError for an unknown derivative."""
-    if derivative not in DERIVATIVES:
-        raise ValueError(f"{scorer}.derivative={derivative!r}; known: {', '.join(DERIVATIVES)}")
+    plugins.one_of(f"{scorer}.derivative", derivative, DERIVATIVES)
 
 
 def losses_along(

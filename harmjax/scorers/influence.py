@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import scorers, types
+from harmjax import plugins, scorers, types
 from harmjax.scorers import alignment
 
 CURVATURES = {"gauss_newton": "gauss_newton_product", "hessian": "hessian_product"}
@@ -44,11 +44,9 @@ def influence(
         >>> influence(iterations=5).judge({'influence': -0.5}, {})
         -0.5
     """
-    if curvature not in CURVATURES:
-        raise ValueError(f"influence.curvature={curvature!r}; known: {', '.join(CURVATURES)}")
-    gradient = alignment.GRADIENTS.get(verify)
-    if gradient is None:
-        raise ValueError(f"influence.verify={verify!r}; known: {', '.join(alignment.GRADIENTS)}")
+    plugins.one_of("influence.curvature", curvature, CURVATURES)
+    plugins.one_of("influence.verify", verify, alignment.GRADIENTS)
+    gradient = alignment.GRADIENTS[verify]
     alignment.check_derivative("influence", derivative)
     if damping <= 0:
         raise ValueError(f"influence.damping={damping}: expected a positive number")

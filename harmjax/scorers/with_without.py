@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from harmjax import offers, scorers, types
+from harmjax import offers, plugins, scorers, types
 
 
 def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmScorer:
@@ -27,10 +27,8 @@ def with_without(*, verify: str = "loss", replicas: str = "map") -> types.HarmSc
         >>> with_without().trial is not None
         True
     """
-    if verify not in ("loss", "error"):
-        raise ValueError(f"with_without.verify={verify!r}; known: loss, error")
-    if replicas not in ("map", "vmap"):
-        raise ValueError(f"with_without.replicas={replicas!r}; known: map, vmap")
+    plugins.one_of("with_without.verify", verify, ("loss", "error"))
+    plugins.one_of("with_without.replicas", replicas, ("map", "vmap"))
 
     def reference(fed: types.Federation, model: types.Model, cycle, fold=None):
         del fed, model, cycle, fold

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from harmjax import metrics, tables
+from harmjax import metrics, plugins, tables
 from harmjax.data import begun
 from harmjax.runs import logbook
 from harmjax.sweeps import hyper, jobs, sweep
@@ -40,11 +40,9 @@ def settings(config) -> list[hyper.Setting]:
     """
     detect = config.detect
     for name in detect.scenarios:
-        if name not in detect.count:
-            raise ValueError(f"detect.scenarios has {name!r}; known: {', '.join(detect.count)}")
+        plugins.one_of("detect.scenarios", name, detect.count)
     for name in detect.warmups:
-        if name not in WARM_UPS:
-            raise ValueError(f"detect.warmups has {name!r}; known: {', '.join(WARM_UPS)}")
+        plugins.one_of("detect.warmups", name, WARM_UPS)
     if config.train.warmup_on != "clean" and config.train.warmup_on not in detect.warmups:
         raise ValueError(
             f"train.warmup_on={config.train.warmup_on!r} is not among detect.warmups="

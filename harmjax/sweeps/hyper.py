@@ -3,10 +3,11 @@
 A setting is a dict from dotted keys of the config to values. Lists of settings may be added.
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from harmjax import plugins
 
 Setting = dict[str, object]
 
@@ -134,8 +135,6 @@ def _leaves(tree, place="") -> dict:
 def _hint(key, known):
     """What may have been meant, by the whole key or by its last word."""
     key = key.removeprefix("config.")
-    last = {name.rsplit(".", 1)[-1]: name for name in known}
-    near = difflib.get_close_matches(key, known, 1)
-    words = difflib.get_close_matches(key.rsplit(".", 1)[-1], last, 1)
-    near = near or [last[word] for word in words]
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+    word = key.rsplit(".", 1)[-1]
+    same = [name for name in known if name.rsplit(".", 1)[-1] == word]
+    return plugins.near(key, known) or plugins.choices(key, same or sorted(known))

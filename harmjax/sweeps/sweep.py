@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax import tables
+from harmjax import plugins, tables
 from harmjax.sweeps import hyper, jobs
 
 REPLICAS = ("auto", "loop")
@@ -60,8 +60,7 @@ def sweep(
     if "sweep" not in config:
         raise ValueError("no group sweep: start from harmjax/defaults.py")
     for name, known in (("choose_by", CHOOSE_BY), ("replicas", REPLICAS)):
-        if config.sweep[name] not in known:
-            raise ValueError(f"sweep.{name}={config.sweep[name]!r}; known: {', '.join(known)}")
+        plugins.one_of(f"sweep.{name}", config.sweep[name], known)
     workdir = pathlib.Path(workdir)
     configs = [hyper.applied(config, setting) for setting in settings]
     names = [folder_name(setting) for setting in settings]

@@ -137,7 +137,7 @@ def _renamed(column, names):
 
 def test_a_page_with_other_classes_is_refused(run):
     workdir, study, _ = run
-    with pytest.raises(ValueError, match="harm.csv has the class 'AD'; known: 0, 1"):
+    with pytest.raises(ValueError, match="label in harm.csv='AD'; known: 0, 1"):
         page.write(workdir, study._replace(classes=("HC", "MCI")))
     with pytest.raises(ValueError, match="confusion.csv is not of the classes MCI, HC, AD"):
         page.write(workdir, study._replace(classes=("MCI", "HC", "AD")))

@@ -58,7 +58,7 @@ def runs(fed):
 
 def test_names_are_found_and_unknown_ones_are_explained():
     assert {"alignment", "combined", "with_without", "error_rate", "knn_shapley"} <= set(NAMES)
-    with pytest.raises(ValueError, match="no 'alignement' in scorers; known: .*alignment"):
+    with pytest.raises(ValueError, match="no 'alignement' .*'alignment'.*; known: .*margin"):
         scorers.get("alignement")
 
 
@@ -333,17 +333,17 @@ def test_scans_of_small_centres_that_do_not_answer_cost_nothing(lrn, data, model
     ("name", "settings", "match"),
     [
         ("alignment", {"optimiser": "lion"}, "alignment.optimiser='lion'; known: adam, sgd"),
-        ("with_without", {"replicas": "pmap"}, "with_without.replicas='pmap'; known: map, vmap"),
+        ("with_without", {"replicas": "pmap"}, "with_without.replicas='pmap'.*; known: map, vmap"),
         ("influence", {"curvature": "fisher"}, "influence.curvature='fisher'; known"),
         ("alignment", {"verify": "recall"}, "alignment.verify='recall'; known: loss, error"),
         ("influence", {"verify": "recall"}, "influence.verify='recall'; known: loss, error"),
         ("with_without", {"verify": "recall"}, "with_without.verify='recall'; known: loss, error"),
-        ("alignment", {"derivative": "vjp"}, "alignment.derivative='vjp'; known: jvp, difference"),
-        ("influence", {"derivative": "vjp"}, "influence.derivative='vjp'; known: jvp, difference"),
+        ("alignment", {"derivative": "vjp"}, "alignment.derivative='vjp'.*; known: jvp"),
+        ("influence", {"derivative": "vjp"}, "influence.derivative='vjp'.*; known: jvp"),
         ("influence", {"damping": 0.0}, "influence.damping=0.0"),
         ("mahalanobis", {"shrinkage": 0.0}, "mahalanobis.shrinkage=0.0"),
         ("combined", {"families": ()}, "combined.families is empty"),
-        ("combined", {"families": ("marjin",)}, "Did you mean 'margin'"),
+        ("combined", {"families": ("marjin",)}, "did you mean 'margin'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(name, settings, match):

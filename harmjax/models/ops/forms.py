@@ -11,6 +11,8 @@ traces, compiles and runs the forms for GPU, on any platform.
 
 import jax
 
+from harmjax import plugins
+
 NAMES = ("cpu", "gpu", "lax")
 
 forced = jax.make_user_context(None)
@@ -22,8 +24,8 @@ def asked() -> str | None:
     Raises:
         ValueError: there is no such form.
     """
-    if forced.value not in (None, *NAMES):
-        raise ValueError(f"form={forced.value!r}: known are {', '.join(NAMES)}")
+    if forced.value is not None:
+        plugins.one_of("form", forced.value, NAMES)
     return forced.value
 
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from harmjax import types
+from harmjax import plugins, types
 from harmjax.models.ops import along
 
 MOMENTUM = 0.99
@@ -102,8 +102,7 @@ def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.
     Raises:
         ValueError: another kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"norm={kind!r}: known are {', '.join(KINDS)}")
+    plugins.one_of("norm", kind, KINDS)
     if kind == "batch":
         return BatchNorm(momentum=momentum, name=name)
     return {"group": GroupNorm, "none": Identity}[kind](name=name)
