@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from harmjax import workdirs
 
 
-def write(path, header: Sequence[str], rows: Iterable[Iterable]) -> None:
+def write(path, header: Sequence[str], rows: Iterable[Iterable], *, delimiter: str = ",") -> None:
     """Writes a table; a kill leaves the old one or the new one, never half of either.
 
     Floats are written so that they read back exactly, rounded to nine significant digits; NaN and
@@ -19,16 +19,16 @@ def write(path, header: Sequence[str], rows: Iterable[Iterable]) -> None:
         path: Of the CSV file.
         header: Column names.
         rows: The values of one row each, in the header's order.
+        delimiter: Between fields.
 
     Raises:
         OSError: It cannot be written; names the file, whose old content stays.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([cell(value) for value in row] for row in rows)
-    with workdirs.replacing(path) as file:
-        file.write(text.getvalue().encode())
+    workdirs.write(path, text.getvalue())
 
 
 def read(path) -> list[dict[str, str]]:

@@ -1,7 +1,7 @@
 """Folders that runs write to: one process at a time, whole files only, and what their config says.
 
 A folder is held by a lock on its file `.lock`, which ends with the process that took it, however
-that ends. Files take their names when they are complete; what a kill leaves is called `.part`, is
+that ends. Files take their names when they are complete; what a kill leaves ends in `.part`, is
 never read, and goes when the folder is held again.
 """
 
@@ -22,9 +22,8 @@ except ImportError:  # Windows
 
 FORMAT = 4  # of a run's folder; raise it when an older one cannot be read any more
 UNFINISHED = (
-    *(f"*.{kind}.part" for kind in ("csv", "json", "html", "npz", "png")),
+    *(".*.[0-9]*.part", "retrained/*/.*.[0-9]*.part"),
     *("checkpoints/*.part", "checkpoints/*.part.orbax-checkpoint-tmp*"),
-    *(".*.[0-9]*.part", "retrained/*/*.npz.part"),
 )
 _HELD: dict[str, list[int]] = {}  # path of a folder -> its thread, and how many times it holds it
 
@@ -112,6 +111,8 @@ def remove(path) -> None:
 def replacing(path) -> Iterator:
     """A binary file that takes the place of `path` when it is complete and on the disk.
 
+    Two processes may replace a file at once: each has a part of its own.
+
     Raises:
         OSError: It cannot be written; names `path`. What was there before is still there.
 
@@ -124,7 +125,7 @@ def replacing(path) -> Iterator:
         ['a.txt']
     """
     path = pathlib.Path(path)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file
@@ -132,10 +133,17 @@ def replacing(path) -> Iterator:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         number = error.errno or errno.EIO
         raise OSError(number, error.strerror or str(error), str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write(path, content: str | bytes) -> None:
+    """Writes a whole file, see `replacing`; text as UTF-8."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def recorded(folder) -> dict | None:

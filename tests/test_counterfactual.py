@@ -247,7 +247,7 @@ def test_masks_asked_twice_and_in_any_order(again, start, without_each):
 
 def test_a_killed_run_keeps_what_was_finished(again, start, without_each, tmp_path):
     which = masks.leave_one_out(NUM_SAMPLES)
-    blocked = tmp_path / "rows_0000012.npz.part"
+    blocked = tmp_path / f".rows_0000012.npz.{os.getpid()}.part"
     blocked.mkdir()
     with pytest.raises(OSError):
         ask(again, start, which, replicas="map", chunk=6, folder=tmp_path)
@@ -263,7 +263,7 @@ def test_a_killed_run_keeps_what_was_finished(again, start, without_each, tmp_pa
 def test_parts_are_found_again(tmp_path):
     whole = {"a": np.arange(6.0).reshape(3, 2), "b": np.arange(3)}
     parts.save(tmp_path, "why", np.array([2, 0]), row(whole, np.array([2, 0])))
-    (tmp_path / "rows_0000001.npz.part").write_bytes(b"killed while writing")
+    (tmp_path / ".rows_0000001.npz.1.part").write_bytes(b"killed while writing")
     found = jax.tree.map(np.zeros_like, whole)
     assert parts.load(tmp_path, "why", found).tolist() == [True, False, True]
     same(row(found, np.array([0, 2])), row(whole, np.array([0, 2])))

@@ -109,7 +109,8 @@ def test_training_does_not_begin_in_a_folder_in_use(patients, tmp_path, holder):
 
 
 def test_what_a_kill_left_goes_when_the_folder_is_held_again(tmp_path):
-    left = ["metrics.csv.part", ".manifest.csv.123.part", "checkpoints/control_0003.part/x"]
+    left = [".metrics.csv.123.part", "retrained/a/.rows_0000001.npz.7.part"]
+    left += ["checkpoints/control_0003.part/x"]
     left += ["checkpoints/control_0004.part.orbax-checkpoint-tmp/x"]
     kept = ["film.mp4.part", "metrics.csv", "checkpoints/control_0002/x"]
     for name in (*left, *kept):

@@ -1,12 +1,11 @@
 """A cohort on disk: NIfTI files in BIDS layout, written as they are made, resumable."""
 
 import concurrent.futures
-import csv
-import io
 import json
 import os
 import pathlib
 
+from harmjax import tables, workdirs
 from harmjax.cohort import generator, plan
 from harmjax.data import nifti
 
@@ -31,6 +30,7 @@ LEVELS = {
     "hippocampal": "hippocampi are smaller, ventricles larger",
 }
 COLUMNS = ("participant_id", "site", "group", "sex", "age", "split")
+MANIFEST = ("Subject", "Study", "Group_bin", "Path", "Session", "Sex", "Age", "Split")
 
 
 def write(
@@ -106,8 +106,9 @@ def write(
             progress(len(rows) - len(missing) + done, len(rows))
 
     _scans(folder, missing, generate, spacing, batch_size, tell)
-    _put(folder / "participants.tsv", _participants(rows, classes))
-    _put(folder / "manifest.csv", _manifest(rows, classes))
+    people = _participants(rows, classes)
+    tables.write(folder / "participants.tsv", COLUMNS, people, delimiter="\t")
+    tables.write(folder / "manifest.csv", MANIFEST, _manifest(rows, classes))
     return rows, len(missing)
 
 
@@ -164,10 +165,10 @@ def _describe(folder, settings, classes):
         "GeneratedBy": [{"Name": "harmjax", "Settings": settings}],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _put(path, json.dumps(description, indent=2) + "\n")
-    _put(folder / "README", README)
-    _put(folder / "participants.json", json.dumps(_about(classes), indent=2) + "\n")
-    _put(folder / ".bidsignore", "manifest.csv\n")
+    workdirs.write(path, json.dumps(description, indent=2) + "\n")
+    workdirs.write(folder / "README", README)
+    workdirs.write(folder / "participants.json", json.dumps(_about(classes), indent=2) + "\n")
+    workdirs.write(folder / ".bidsignore", "manifest.csv\n")
 
 
 def _about(classes):
@@ -184,30 +185,17 @@ def _about(classes):
 
 
 def _participants(rows, classes):
-    lines = [
-        (row.subject, row.centre, classes[row.label], row.sex, row.age, row.split) for row in rows
+    """The rows of participants.tsv."""
+    return [
+        (row.subject, row.centre, classes[row.label], row.sex, f"{row.age}", row.split)
+        for row in rows
     ]
-    return _table(COLUMNS, lines, "\t")
 
 
 def _manifest(rows, classes):
-    header = ("Subject", "Study", "Group_bin", "Path", "Session", "Sex", "Age", "Split")
+    """The rows of manifest.csv."""
     label = (0, 1) if len(classes) == 2 else classes
-    lines = [
-        (row.subject, row.centre, label[row.label], scan_path(row), "", row.sex, row.age, row.split)
-        for row in rows
+    return [
+        (r.subject, r.centre, label[r.label], scan_path(r), "", r.sex, f"{r.age}", r.split)
+        for r in rows
     ]
-    return _table(header, lines, ",")
-
-
-def _table(header, lines, delimiter):
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerows([header, *lines])
-    return text.getvalue()
-
-
-def _put(path, text):
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

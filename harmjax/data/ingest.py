@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from harmjax import plugins, types
+from harmjax import plugins, types, workdirs
 from harmjax.data import intensity as intensities
 from harmjax.data import nifti, records
 
@@ -218,9 +218,7 @@ def _images(scans, image, side, dtype, settings, store, unique, progress):
         if _close_up(images, _left_out(scans, done, unique)):
             images.flush()
         # The note comes last: a store without one was interrupted and is written anew.
-        part = note.with_name(note.name + ".part")
-        part.write_text(json.dumps({"fingerprint": mark, **done._asdict()}, indent=1))
-        os.replace(part, note)
+        workdirs.write(note, json.dumps({"fingerprint": mark, **done._asdict()}, indent=1))
     num_good = len(scans) - len(_left_out(scans, done, unique))
     return _map(store, dtype, (len(scans), *side), "r")[:num_good], done
 

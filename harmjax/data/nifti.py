@@ -5,7 +5,6 @@ size, so a scan at 4 mm shows the same head as one at 1 mm.
 """
 
 import gzip
-import os
 import pathlib
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import ml_dtypes
 import nibabel as nib
 import numpy as np
 
-from harmjax import plugins
+from harmjax import plugins, workdirs
 from harmjax.data import intensity, orientation, resampling, scanfile, voxels
 
 BOX_MM = (160.0, 192.0, 160.0)
@@ -72,12 +71,7 @@ def write(path, array, affine):
     if path.suffix == ".gz":
         content = gzip.compress(content, compresslevel=1, mtime=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    workdirs.write(path, content)
     return path
 
 

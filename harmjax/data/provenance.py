@@ -4,16 +4,14 @@ Masks, decisions and splits are held by position, so a run goes on, and is evalu
 scans that it began with. The manifest says whose they are and what was read.
 """
 
-import csv
 import hashlib
-import io
 import math
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harmjax import workdirs
+from harmjax import tables
 from harmjax.data import nifti, records, sheet
 
 WRITTEN = (
@@ -82,14 +80,12 @@ def write(path, made: Made, problems=()):
         problems: what was left out: one about a record of `made.left_out` is in it already.
     """
     path = pathlib.Path(path)
-    content = io.StringIO()
-    rows = csv.writer(content, lineterminator="\n")
+    rows = []
     is_named = made.classes != records.CLASSES
-    rows.writerow((*WRITTEN, *([CLASS] if is_named else ())))
 
     def add(r, of, word, why):
         named = [made.classes[r.label] if r.label >= 0 else ""] if is_named else ()
-        rows.writerow((*_cells(r, of, word, why), *named))
+        rows.append((*_cells(r, of, word, why), *named))
 
     for r, of, word in zip(made.records, made.sources, made.words, strict=True):
         add(r, of, WORDS[word], "")
@@ -101,8 +97,7 @@ def write(path, made: Made, problems=()):
             unknown = records.Record(p.row, p.subject, "", "", -1)
             add(unknown, Source(), "", f"{p.place}: {p.what}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with workdirs.replacing(path) as file:
-        file.write(content.getvalue().encode())
+    tables.write(path, (*WRITTEN, *([CLASS] if is_named else ())), rows)
     return path
 
 

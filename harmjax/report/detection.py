@@ -1,12 +1,11 @@
 """The page of a detection grid: who was found, who was wrongly dropped, what it cost."""
 
-import os
 import pathlib
 import re
 
 import numpy as np
 
-from harmjax import tables
+from harmjax import tables, workdirs
 from harmjax.report import compared, detection_charts, drawing, markup, results, style
 from harmjax.sweeps import sweep
 
@@ -54,9 +53,7 @@ def write(workdir) -> pathlib.Path:
     for name, (fig, _) in figures.items():
         drawing.png(fig, workdir / f"{name}.png")
     path = workdir / "detection.html"
-    part = path.with_name(path.name + ".part")
-    part.write_text(_page(workdir, grid, drawn).text, encoding="utf-8")
-    os.replace(part, path)
+    workdirs.write(path, _page(workdir, grid, drawn).text)
     return path
 
 

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib import figure, lines, ticker
 
+from harmjax import workdirs
 from harmjax.report import markup, style
 
 INK, MUTED, LINE, SHADE = (style.PALETTE[n][0] for n in ("ink", "muted", "line", "shade"))
@@ -109,8 +110,8 @@ def svg(fig, name: str, description: str) -> markup.Html:
 
 def png(fig, path) -> None:
     """Writes the figure on white, at twice its size in pixels."""
-    with _saving({}):
-        fig.savefig(path, format="png", dpi=144, facecolor="white", metadata={"Software": None})
+    with _saving({}), workdirs.replacing(path) as file:
+        fig.savefig(file, format="png", dpi=144, facecolor="white", metadata={"Software": None})
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The page of one run: what was run, what was found, and every suspect to look at."""
 
-import os
 import pathlib
 
+from harmjax import workdirs
 from harmjax.report import confusion, head, markup, results, sections, style
 from harmjax.runs import preparation
 
@@ -45,7 +45,5 @@ def write(
         sections.settings(found),
     )
     path = found.workdir / "report.html"
-    part = path.with_name(path.name + ".part")
-    part.write_text(document.text, encoding="utf-8")
-    os.replace(part, path)
+    workdirs.write(path, document.text)
     return path

@@ -1,11 +1,10 @@
 """The page of a sweep: what every setting gave on verification and test scans."""
 
-import os
 import pathlib
 
 import numpy as np
 
-from harmjax import tables
+from harmjax import tables, workdirs
 from harmjax.report import compared, drawing, markup, style
 from harmjax.sweeps import sweep
 
@@ -29,10 +28,7 @@ def write(workdir, table: sweep.Table, replicates, choose_by: str) -> pathlib.Pa
     drawn = drawing.svg(figure, "sweep", "Verification and test results by setting, a dot per run")
     drawing.png(figure, workdir / "sweep.png")
     path = workdir / "sweep.html"
-    part = path.with_name(path.name + ".part")
-    document = _page(workdir, table, found, choose_by, drawn)
-    part.write_text(document.text, encoding="utf-8")
-    os.replace(part, path)
+    workdirs.write(path, _page(workdir, table, found, choose_by, drawn).text)
     return path
 
 

@@ -329,5 +329,4 @@ def _damaged(path, error) -> ValueError:
 
 def write_json(path, content) -> None:
     """Writes a JSON file atomically."""
-    with workdirs.replacing(path) as file:
-        file.write((json.dumps(content, indent=1, sort_keys=False) + "\n").encode())
+    workdirs.write(path, json.dumps(content, indent=1, sort_keys=False) + "\n")
