@@ -14,7 +14,6 @@ turn of some seconds, scaled to all; `measured` says how many. All replicas run 
 the rows `late`, where they start at the stop that first meets the sample left out.
 """
 
-import csv
 import json
 import os
 import pathlib
@@ -87,10 +86,7 @@ def main():
     for task in sys.argv[1:] or TASKS:
         rows += compare(task, devices)
     RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows([row[name] for name in HEADER] for row in rows)
+    tables.write(RESULTS, HEADER, [[row[name] for name in HEADER] for row in rows])
 
 
 def compare(task, devices):

@@ -1,6 +1,5 @@
 """What every benchmark says of its machine, and how it prints and keeps its table."""
 
-import csv
 import os
 import pathlib
 import platform
@@ -29,27 +28,19 @@ def write(name: str, rows: list[dict]) -> None:
     header, cells = show(rows)
     FOLDER.mkdir(exist_ok=True)
     about = machine()
-    with (FOLDER / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*header, *about])
-        writer.writerows([*row, *about.values()] for row in cells)
+    rows = [[*row, *about.values()] for row in cells]
+    tables.write(FOLDER / f"{name}.csv", [*header, *about], rows)
 
 
 def keep(name: str, part: str, rows: list[dict]) -> None:
     """Writes the rows of a part to `results/NAME.csv`, in place of those it had; others stay."""
     path = FOLDER / f"{name}.csv"
-    before = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            before = [row for row in csv.DictReader(file) if row.get("part") not in (None, part)]
+    before = [row for row in tables.read(path) if row.get("part") not in (None, part)]
     rows = before + [{"part": part} | row | machine() for row in rows]
     about = list(machine())
-    header = dict.fromkeys(key for row in rows for key in row if key not in about)
+    header = [*dict.fromkeys(key for row in rows for key in row if key not in about), *about]
     FOLDER.mkdir(exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*header, *about], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(path, header, [[row.get(name, "") for name in header] for row in rows])
 
 
 def show(rows: list[dict]) -> tuple[list, list]:

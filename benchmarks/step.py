@@ -9,7 +9,6 @@ A training step is forward, backward and Adam on a batch of five; ours are the s
 `jit(lax.scan)`, as in training. Verification is the forward pass under running statistics.
 """
 
-import csv
 import functools
 import json
 import os
@@ -24,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harmjax import models
+from harmjax import models, tables
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "step.csv"
 CASES = [
@@ -51,10 +50,7 @@ def main():
             rows.append(row(case, task, ours[task], torch, peak))
             print(*(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(RESULTS, rows[0], [row.values() for row in rows])
 
 
 def row(case, task, run, torch, peak):

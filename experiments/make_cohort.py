@@ -11,6 +11,8 @@ manifest.csv. Running again on the same workdir makes what is still missing.
 import collections
 import time
 
+from harmjax import tables
+
 from . import command
 
 
@@ -40,17 +42,15 @@ def main(config, workdir):
 def summary(rows, made, seconds, classes):
     """Returns a table of scans per split and class, and how fast they were made."""
     called = ("controls", "patients") if len(classes) == 2 else classes
-    widths = [max(9, len(name) + 2) for name in called]
-    heads = "".join(f"{name:>{width}}" for name, width in zip(called, widths, strict=True))
-    lines = [f"{'split':<14}{heads}{'scans':>7}{'centres':>9}"]
+    lines = []
     for split in (*dict.fromkeys(row.split for row in rows), "all"):
         chosen = [row for row in rows if split in (row.split, "all")]
         counts = collections.Counter(row.label for row in chosen)
-        cells = "".join(f"{counts[label]:>{width}}" for label, width in enumerate(widths))
-        centres = len({row.centre for row in chosen})
-        lines.append(f"{split:<14}{cells}{len(chosen):>7}{centres:>9}")
+        cells = (counts[label] for label in range(len(called)))
+        lines.append((split, *cells, len(chosen), len({row.centre for row in chosen})))
     rate = f"{made / seconds:.0f} scans/s" if made else "all were there"
-    return "\n".join([*lines, f"{made} scans made in {seconds:.1f} s ({rate})"])
+    table = tables.aligned(("split", *called, "scans", "centres"), lines)
+    return f"{table}\n{made} scans made in {seconds:.1f} s ({rate})"
 
 
 if __name__ == "__main__":

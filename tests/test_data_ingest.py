@@ -238,7 +238,7 @@ def test_problems_are_listed_or_refused():
     scans = splits.assign(people(800))
     findings = checks.check(scans, [problem])
     assert findings.problems == (problem,)
-    assert "5    s5       age    'x' is not a number" in findings.text
+    assert "  5  s5       age    'x' is not a number" in findings.text
     with pytest.raises(checks.ManifestError, match="(?s)s5.*refused because of data.strict"):
         checks.check(scans, [problem], strict=True)
 
@@ -273,9 +273,9 @@ def test_three_classes_are_counted_by_name():
     findings = checks.check(scans, classes=AD)
     assert findings.text.splitlines()[:4] == [
         "split         HC  MCI  AD  centres",
-        "train         3   2    2   2",
-        "verification  1   2    0   2",
-        "test          0   0    0   0",
+        "train          3    2   2        2",
+        "verification   1    2   0        2",
+        "test           0    0   0        0",
     ]
     assert findings.warnings[0].startswith("verification has 1 HC, fewer than 50")
     assert findings.warnings[2:] == (

@@ -4,6 +4,7 @@ import collections
 import itertools
 from typing import NamedTuple
 
+from harmjax import tables
 from harmjax.data import records
 
 # With the published threshold of 0.02 per scan, one error among fewer already exceeds it.
@@ -83,11 +84,10 @@ def table(problems):
 
     >>> print(table([records.Problem(7, "s1", "age", "'x' is not a number")]))
     row  subject  place  problem
-    7    s1       age    'x' is not a number
+      7  s1       age    'x' is not a number
     """
-    rows = [("row", "subject", "place", "problem")]
-    rows += [(str(p.row or "-"), p.subject or "-", p.place, p.what) for p in problems]
-    return _aligned(rows)
+    rows = [(p.row or None, p.subject or "-", p.place, p.what) for p in problems]
+    return tables.aligned(("row", "subject", "place", "problem"), rows)
 
 
 def summary(scans, classes=records.CLASSES):
@@ -95,17 +95,17 @@ def summary(scans, classes=records.CLASSES):
 
     >>> print(summary([records.Record(2, "a", "", "A", 1, "train")]))
     split         controls  patients  centres
-    train         0         1         1
-    verification  0         0         0
-    test          0         0         0
+    train                0         1        1
+    verification         0         0        0
+    test                 0         0        0
     """
-    rows = [("split", *_several(classes), "centres")]
+    rows = []
     for split in records.SPLITS:
         chosen = [r for r in scans if r.split == split]
         counts = collections.Counter(r.label for r in chosen)
         numbers = (*(counts[k] for k in range(len(classes))), len({r.centre for r in chosen}))
-        rows.append((split, *map(str, numbers)))
-    return _aligned(rows)
+        rows.append((split, *numbers))
+    return tables.aligned(("split", *_several(classes), "centres"), rows)
 
 
 def by_centre(scans, classes=records.CLASSES):
@@ -117,14 +117,15 @@ def by_centre(scans, classes=records.CLASSES):
     controls + patients
     """
     counts = collections.Counter((r.centre, r.split, r.label) for r in scans)
-    rows = [("centre", *records.SPLITS)]
+    rows = []
     for centre in sorted({r.centre for r in scans}):
         cells = [
             [str(counts[centre, split, label]) for label in range(len(classes))]
             for split in records.SPLITS
         ]
         rows.append((centre, *map(" + ".join, cells)))
-    return f"{_aligned(rows)}\n{' + '.join(_several(classes))}"
+    table = tables.aligned(("centre", *records.SPLITS), rows)
+    return f"{table}\n{' + '.join(_several(classes))}"
 
 
 def _several(classes):
@@ -135,14 +136,6 @@ def _several(classes):
 def _setting(classes):
     """Where a person says which words mean which class."""
     return "data.columns.positive and .negative" if len(classes) == 2 else "data.words"
-
-
-def _aligned(rows):
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
 
 
 def _centres(scans, listed):
