@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from harmjax.counterfactual import masks as masking
 
@@ -203,16 +204,9 @@ def rank_correlation(one, two) -> float:
         >>> rank_correlation([1, 2, 9], [0.1, 0.2, 0.3])
         1.0
     """
-    one, two = _ranks(one), _ranks(two)
-    spread = np.sqrt(one @ one * (two @ two))
-    return float(np.clip(one @ two / spread, -1, 1)) if spread > 0 else float("nan")
-
-
-def _ranks(values):
-    """Centred ranks, ties sharing their mean."""
-    _, inverse, size = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
-    rank = (np.cumsum(size) - (size - 1) / 2)[inverse.ravel()]
-    return rank - rank.mean()
+    if min(len(np.unique(one)), len(np.unique(two))) < 2:
+        return float("nan")
+    return float(stats.spearmanr(one, two).statistic)
 
 
 def _checked(masks, losses):

@@ -35,5 +35,4 @@ def _misdiagnosed(count, scans) -> tuple[str, str]:
     """Share and its interval; unknown where a scan has no diagnosis."""
     if count is None or not scans:
         return "–", "–"
-    low, high = head.wilson(count, scans)
-    return f"{count / scans:.1%}", f"{100 * low:.0f} to {100 * high:.0f}%"
+    return f"{count / scans:.1%}", head.interval(count, scans)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import stats
 
 from harmjax import offers, types
 from harmjax.report import markup, results
@@ -92,25 +93,18 @@ def _share(rate, of, what) -> str:
     if math.isnan(rate):
         return f"an unknown number of {of} {what}"
     count = round(rate * of)
-    low, high = wilson(count, of)
-    return f"{count} of {of} {what} ({rate:.1%}, 95% interval {100 * low:.0f} to {100 * high:.0f}%)"
+    return f"{count} of {of} {what} ({rate:.1%}, 95% interval {interval(count, of)})"
 
 
-def wilson(count: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """The score interval of a proportion, low and high.
-
-    References:
-        Wilson, Probable inference, the law of succession, and statistical inference, Journal of the
-        American Statistical Association 1927, doi 10.1080/01621459.1927.10502953.
+def interval(count: int, of: int) -> str:
+    """Wilson's 95% interval of a proportion, in percent.
 
     Example:
-        >>> [round(bound, 3) for bound in wilson(0, 10)]
-        [0.0, 0.278]
+        >>> interval(0, 10)
+        '0 to 28%'
     """
-    rate, share = count / of, z * z / of
-    middle = (rate + share / 2) / (1 + share)
-    reach = z / (1 + share) * math.sqrt(rate * (1 - rate) / of + share / (4 * of))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    low, high = stats.binomtest(count, of).proportion_ci(method="wilson")
+    return f"{100 * low:.0f} to {100 * high:.0f}%"
 
 
 def _tiles(study, found) -> markup.Html:

@@ -6,10 +6,10 @@ y to the front, z to the top.
 """
 
 import base64
-import struct
-import zlib
+import io
 from typing import NamedTuple
 
+import matplotlib.image
 import numpy as np
 
 from harmjax.data import nifti
@@ -155,15 +155,6 @@ def _grey(image, window) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """A grey image [rows, columns] uint8 as a PNG file."""
-
-    def chunk(kind, content):
-        check = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-    rows, columns = pixels.shape
-    lines = np.concatenate([np.zeros((rows, 1), np.uint8), pixels], axis=1)  # filter type 0
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    content = zlib.compress(lines.tobytes(), 9)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")]
-    )
+    file = io.BytesIO()
+    matplotlib.image.imsave(file, np.stack([pixels] * 3, axis=-1), format="png")
+    return file.getvalue()
