@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -55,6 +56,20 @@ def test_imports_go_one_way(path):
             assert rank[words[1]] <= rank[own], f"{own} imports {words[1]}"
         if words[0] in ONLY_IN:
             assert own in ONLY_IN[words[0]], f"{own} imports {words[0]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_docstrings_speak_one_dialect(path):
+    """Sections of four spaces, descriptions that begin in upper case, doctests as an example."""
+    described = ast.Module, ast.ClassDef, ast.FunctionDef
+    nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, described))
+    for text in filter(None, map(ast.get_docstring, nodes)):
+        assert not re.search(r"^>>>", text, re.MULTILINE)
+        for section in re.findall(
+            r"^(?:Args|Raises|References):\n((?: +.*\n?)+)", text, re.MULTILINE
+        ):
+            assert section.startswith(4 * " ") and section[4] != " "
+            assert not re.search(r"^    \w+: [a-z][a-z]", section, re.MULTILINE)
 
 
 def test_importing_harmjax_touches_no_device():

@@ -17,10 +17,10 @@ def score_all(methods, *, passes=None, blind=()):
     """Scores every cell of the folder argv[1] into argv[2]; methods that are there already stay.
 
     Args:
-        methods: name -> function of a cell (a dict of arrays: x, y, vx, vy, centre, seed) that
+        methods: Name -> function of a cell (a dict of arrays: x, y, vx, vy, centre, seed) that
             returns suspicion [N], higher where a sample looks harmful. A method that fails is left
             out, and said so on stderr.
-        passes: name -> function of a cell that returns passes in samples by COSTS, where a method
+        passes: Name -> function of a cell that returns passes in samples by COSTS, where a method
             counts in them.
         blind: Methods that never look at the verification samples. They are asked once for the
             cells that differ in these alone.

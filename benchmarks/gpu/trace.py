@@ -22,7 +22,7 @@ def kernels(folder) -> list[Kernel]:
     On a GPU those of its streams; on CPU, which has none, the operations that XLA names.
 
     Args:
-        folder: that of `jax.profiler.trace`.
+        folder: That of `jax.profiler.trace`.
     """
     took, times = collections.Counter(), collections.Counter()
     for path in pathlib.Path(folder).rglob("*.trace.json.gz"):

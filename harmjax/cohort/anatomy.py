@@ -72,8 +72,9 @@ class Atlas(NamedTuple):
 def structures(diseases=1):
     """Returns the structures that change, by name: the reach of a change and a midline skeleton.
 
-    >>> tuple(structures(2))
-    ('putamen', 'caudate', 'midbrain', 'ventricles', 'hippocampus')
+    Example:
+        >>> tuple(structures(2))
+        ('putamen', 'caudate', 'midbrain', 'ventricles', 'hippocampus')
     """
     return STRUCTURES | (SECOND if diseases == 2 else {})
 
@@ -82,12 +83,13 @@ def atlas(spacing=4.0, diseases=1):
     """Returns the `Atlas` of the shipped anatomies, ready to be sampled at `spacing`.
 
     Args:
-        spacing: voxel side of the scans to come, in mm. Above 2 mm the anatomies are smoothed to
+        spacing: Voxel side of the scans to come, in mm. Above 2 mm the anatomies are smoothed to
             the wider voxel first, so that sampling them does not alias.
         diseases: 1 or 2, which decides what changes, see `structures`.
 
-    >>> atlas(spacing=4.0).tissue.shape
-    (4, 80, 96, 80)
+    Example:
+        >>> atlas(spacing=4.0).tissue.shape
+        (4, 80, 96, 80)
     """
     with np.load(shipped.FILES / "anatomies_2mm.npz") as stored:
         brains = [tissue(stored[name], level) for name, level in zip(NAMES, LEVELS, strict=True)]
@@ -109,7 +111,7 @@ def tissue(image, levels):
 
     Args:
         image: [X, Y, Z] uint8, skull-stripped, 0 outside the brain.
-        levels: intensities of CSF, grey and white matter in this image.
+        levels: Intensities of CSF, grey and white matter in this image.
     """
     csf, grey, white = levels
     inside = ndimage.binary_fill_holes(image > 0)
@@ -128,8 +130,8 @@ def pull(points, reach, softness=4.0):
 
     Args:
         points: [Q, 3] skeleton of the right half, in MNI mm.
-        reach: mm; `w(d) = exp(-(d / reach)^2)`.
-        softness: mm over which the nearest skeleton point changes.
+        reach: In mm; `w(d) = exp(-(d / reach)^2)`.
+        softness: How far, in mm, the nearest skeleton point changes.
     """
     points = np.asarray(points, np.float64)
     points = np.concatenate([points, points * (-1, 1, 1)])

@@ -52,26 +52,27 @@ def write(
     bytes. `manifest.csv` comes last: where it lies, the cohort is complete.
 
     Args:
-        folder: where the BIDS dataset goes; made if missing.
+        folder: Where the BIDS dataset goes; made if missing.
         centres: '83', a smaller number of representative centres, or the path of a CSV.
-        spacing: voxel side in mm, 1 to 4; 4 gives 40 x 48 x 40 voxels.
-        effect: size of the disease effect; 0 none, 1 realistic, 3 learnable from 600 scans.
-        seed: int; scans of one seed, spacing and effect agree between cohorts sharing a centre.
-        min_verification: fewest verification scans per class.
-        min_test: fewest test scans per class.
-        age_gap: years by which patients are older.
+        spacing: Voxel side in mm, 1 to 4; 4 gives 40 x 48 x 40 voxels.
+        effect: Size of the disease effect; 0 none, 1 realistic, 3 learnable from 600 scans.
+        seed: An int; scans of one seed, spacing and effect agree between cohorts sharing a centre.
+        min_verification: Fewest verification scans per class.
+        min_test: Fewest test scans per class.
+        age_gap: Years by which patients are older.
         diseases: 1, or 2, which makes three classes, see `plan.CLASSES`.
-        progress: called with (scans done, scans in all); None to stay silent.
+        progress: Called with (scans done, scans in all); None to stay silent.
 
     Raises:
-        ValueError: for a setting out of range, or a folder that holds another cohort.
+        ValueError: For a setting out of range, or a folder that holds another cohort.
 
-    >>> import tempfile
-    >>> sizes = pathlib.Path(tempfile.mkdtemp()) / "sizes.csv"
-    >>> _ = sizes.write_text("centre,train_hc,train_pd,test_hc,test_pd\\nA,1,1,0,0\\n")
-    >>> rows, made = write(sizes.parent / "cohort", centres=sizes)
-    >>> made, (sizes.parent / "cohort" / "sub-0002" / "anat" / "sub-0002_T1w.nii.gz").exists()
-    (2, True)
+    Example:
+        >>> import tempfile
+        >>> sizes = pathlib.Path(tempfile.mkdtemp()) / "sizes.csv"
+        >>> _ = sizes.write_text("centre,train_hc,train_pd,test_hc,test_pd\\nA,1,1,0,0\\n")
+        >>> rows, made = write(sizes.parent / "cohort", centres=sizes)
+        >>> made, (sizes.parent / "cohort" / "sub-0002" / "anat" / "sub-0002_T1w.nii.gz").exists()
+        (2, True)
     """
     folder = pathlib.Path(folder)
     table = plan.centres(centres, seed=seed)
@@ -115,8 +116,9 @@ def write(
 def scan_path(row):
     """Returns a row's file, relative to the dataset.
 
-    >>> scan_path(plan.rows([plan.Centre("A", (1, 0), (0, 0))])[0])
-    'sub-0001/anat/sub-0001_T1w.nii.gz'
+    Example:
+        >>> scan_path(plan.rows([plan.Centre("A", (1, 0), (0, 0))])[0])
+        'sub-0001/anat/sub-0001_T1w.nii.gz'
     """
     return f"{row.subject}/anat/{row.subject}_T1w.nii.gz"
 

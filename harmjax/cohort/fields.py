@@ -44,8 +44,8 @@ def linear(coarse, fine):
     """Returns three [fine, coarse] float32 matrices that interpolate linearly between two spacings.
 
     Args:
-        coarse: spacing of the grid that is given, in mm.
-        fine: spacing of the grid that is wanted, in mm.
+        coarse: Spacing of the grid that is given, in mm.
+        fine: Spacing of the grid that is wanted, in mm.
     """
     matrices = []
     for given, wanted in zip(axes(coarse), axes(fine), strict=True):

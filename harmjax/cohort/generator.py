@@ -14,20 +14,21 @@ def generator(spacing=4.0, effect=3.0, seed=0, batch_size=16, diseases=1):
     order, or the batch.
 
     Args:
-        spacing: voxel side in mm, 1 to 4.
-        effect: size of the disease effect, 0 none, 1 realistic, 3 learnable from 600 scans, 20 from
+        spacing: Voxel side in mm, 1 to 4.
+        effect: Size of the disease effect, 0 none, 1 realistic, 3 learnable from 600 scans, 20 from
             150; beyond 5 the loss of signal also spreads.
-        seed: int.
-        batch_size: scans per compiled call.
+        seed: An int.
+        batch_size: Scans per compiled call.
         diseases: 1 or 2, see `subject.DISEASES`; rows have labels up to it.
 
     Raises:
-        ValueError: for a spacing outside 1..4 mm or an effect outside 0..30.
+        ValueError: For a spacing outside 1..4 mm or an effect outside 0..30.
 
-    >>> from harmjax.cohort import plan
-    >>> rows = plan.rows(plan.centres("83"))[:2]
-    >>> generator(spacing=4.0, batch_size=2)(rows).shape
-    (2, 40, 48, 40)
+    Example:
+        >>> from harmjax.cohort import plan
+        >>> rows = plan.rows(plan.centres("83"))[:2]
+        >>> generator(spacing=4.0, batch_size=2)(rows).shape
+        (2, 40, 48, 40)
     """
     if not 1.0 <= spacing <= 4.0:
         raise ValueError(f"spacing={spacing} mm: scans can be made from 1 to 4 mm")

@@ -43,15 +43,16 @@ def centres(which="83", *, seed=0):
         which: '83', the table of the published 83-centre cohort; a smaller number, that many
             centres chosen to represent it; or the path of a CSV with the columns centre, train_hc,
             train_pd, test_hc, test_pd, or `package:NAME` for one that is shipped.
-        seed: int, of the choice.
+        seed: An int, of the choice.
 
     Raises:
-        ValueError: for a number out of range, a missing file or column, a count that is no whole
+        ValueError: For a number out of range, a missing file or column, a count that is no whole
             number, or a centre named twice.
 
-    >>> table = centres("83")
-    >>> len(table), sum(sum(centre.train) for centre in table)
-    (83, 1410)
+    Example:
+        >>> table = centres("83")
+        >>> len(table), sum(sum(centre.train) for centre in table)
+        (83, 1410)
     """
     which = str(which)
     if not which.lstrip("+-").isdigit():
@@ -94,20 +95,21 @@ def rows(centres, *, seed=0, min_verification=0, min_test=0, age_gap=0.0, diseas
     62 % of patients and 50 % of controls are men.
 
     Args:
-        centres: list of `Centre`.
-        seed: int; rows of the same seed agree between cohorts that share a centre.
-        min_verification: fewest verification scans per class over all centres; more than the
-            table gives are drawn at the centres that train on that class, in proportion.
-        min_test: the same for test scans.
-        age_gap: years by which patients are older.
+        centres: List of `Centre`.
+        seed: An int; rows of the same seed agree between cohorts that share a centre.
+        min_verification: Fewest verification scans per class over all centres; more than the table
+            gives are drawn at the centres that train on that class, in proportion.
+        min_test: The same for test scans.
+        age_gap: Years by which patients are older.
         diseases: 1, or 2, to which the patients of every centre are dealt evenly; an odd one has
             either, by the name of its centre.
 
     Raises:
-        ValueError: another number of diseases, or a least number of scans that nobody can hold.
+        ValueError: Another number of diseases, or a least number of scans that nobody can hold.
 
-    >>> [row.split for row in rows([Centre("A", (2, 1), (1, 0))])]
-    ['train', 'train', 'train', 'verification', 'test']
+    Example:
+        >>> [row.split for row in rows([Centre("A", (2, 1), (1, 0))])]
+        ['train', 'train', 'train', 'verification', 'test']
     """
     if diseases not in CLASSES:
         raise ValueError(f"diseases={diseases}: 1 or 2 can be simulated")

@@ -27,8 +27,9 @@ def style(key):
     field 3-15 %, blur 0-2 mm, slices of 3-6 mm at 40 % of centres, noise 2-4 %. A receiver gain
     is left out: scaling to the 99.5th percentile cancels it.
 
-    >>> bool(0.4 < style(jax.random.key(0)).grey < 0.9)
-    True
+    Example:
+        >>> bool(0.4 < style(jax.random.key(0)).grey < 0.9)
+        True
     """
     contrast, rest = jax.random.split(key)
     grey, csf = jax.random.truncated_normal(contrast, -2.5, 2.5, (2,))
@@ -51,10 +52,10 @@ def scanner(key, style, person, *, spacing=4.0):
     brain mask, 99.5th percentile of the brain to 230.
 
     Args:
-        key: typed PRNG key of the scan.
+        key: Typed PRNG key of the scan.
         style: `Style` of the centre.
         person: `subject.Person` on the same grid.
-        spacing: voxel side in mm, static.
+        spacing: Voxel side in mm, static.
     """
     contrast, bias, noise = jax.random.split(key, 3)
     grey, csf = jax.random.truncated_normal(contrast, -2.5, 2.5, (2,))
@@ -69,8 +70,9 @@ def scanner(key, style, person, *, spacing=4.0):
 def weigh(tissue, grey, csf):
     """Returns T1 signal (white matter 1), linear between air, CSF, grey and white matter.
 
-    >>> weigh(jnp.array([0.0, 1.0, 2.0, 3.0]), 0.75, 0.25).tolist()
-    [0.0, 0.25, 0.75, 1.0]
+    Example:
+        >>> weigh(jnp.array([0.0, 1.0, 2.0, 3.0]), 0.75, 0.25).tolist()
+        [0.0, 0.25, 0.75, 1.0]
     """
     # A poorly contrasted scan still has CSF darker than grey, and grey darker than white matter.
     grey = jnp.clip(grey, 0.3, 0.95)

@@ -52,13 +52,13 @@ def subject(key, atlas, label, age, sex, effect, *, spacing=4.0, diseases=1):
     each), shrinkage or growth e_k of each structure.
 
     Args:
-        key: typed PRNG key of the person.
+        key: Typed PRNG key of the person.
         atlas: `anatomy.Atlas` made for the same spacing and diseases.
         label: [] 0 = control, d = the d-th of `DISEASES`.
         age: [] years.
         sex: [] 1 = male, 0 = female.
         effect: [] size of the disease effect; 1 is realistic, 0 none.
-        spacing: voxel side in mm, static.
+        spacing: Voxel side in mm, static.
         diseases: 1 or 2, how many there are.
     """
     keys = dict(zip(PARTS, jax.random.split(key, len(PARTS)), strict=True))

@@ -263,8 +263,8 @@ def _compared(whole, without) -> list[np.ndarray]:
     """With minus without: verification loss, test loss, and verification errors of each class.
 
     Args:
-        whole: split -> Outcome, of shapes that broadcast against those of `without`.
-        without: split -> Outcome [...].
+        whole: Split -> Outcome, of shapes that broadcast against those of `without`.
+        without: Split -> Outcome [...].
     """
     loss = [whole[s].loss.astype(float) - without[s].loss for s in SPLITS]
     errors, fewer = (task.errors(of["verification"].confusion) for of in (whole, without))

@@ -21,10 +21,10 @@ def scans(folder, rows, entities=None, *, label=None):
     several rows disagree, none is taken.
 
     Args:
-        folder: the `pathlib.Path` of the dataset, where participants.tsv lies.
-        rows: records of participants.tsv, without paths; a session is written with or without
+        folder: The `pathlib.Path` of the dataset, where participants.tsv lies.
+        rows: Records of participants.tsv, without paths; a session is written with or without
             'ses-'.
-        entities: which files are meant, such as {'space': 'MNI152NLin2009cAsym', 'run': '1'};
+        entities: Which files are meant, such as {'space': 'MNI152NLin2009cAsym', 'run': '1'};
             'none' asks for files without the entity, '' for any.
         label: (column, function from a cell's text to its class) of the diagnosis, which a
             participant's own sessions.tsv may contradict; None where none is needed.
@@ -69,8 +69,9 @@ def unlisted(folder, listed):
 def entities(name):
     """Returns what a file name says of its scan.
 
-    >>> entities("sub-01_space-MNI_desc-preproc_T1w.nii.gz")
-    {'sub': '01', 'space': 'MNI', 'desc': 'preproc'}
+    Example:
+        >>> entities("sub-01_space-MNI_desc-preproc_T1w.nii.gz")
+        {'sub': '01', 'space': 'MNI', 'desc': 'preproc'}
     """
     return dict(part.split("-", 1) for part in name.split("_")[:-1] if "-" in part)
 

@@ -35,14 +35,14 @@ def record(line, row, columns, meaning, labelled=True):
     """Returns the `Row` of one line of a manifest.
 
     Args:
-        line: line in the manifest.
+        line: Line in the manifest.
         row: {column: text}; subject, and if `labelled` centre and label, are needed.
         columns: {column: its name in the header}, for the record's provenance.
-        meaning: from the label's text to its class, 0 to K - 1, see `classes.meaning`.
-        labelled: whether a centre and a label are needed; '' and -1 stand for none.
+        meaning: From the label's text to its class, 0 to K - 1, see `classes.meaning`.
+        labelled: Whether a centre and a label are needed; '' and -1 stand for none.
 
     Raises:
-        Defect: where the row cannot be used.
+        Defect: Where the row cannot be used.
     """
     if row.get("left_out"):
         raise Defect("left_out", row["left_out"])
@@ -130,8 +130,8 @@ def has_decimal_commas(rows, places):
     """Returns whether some cell of the columns holds a comma that can only be a decimal one.
 
     Args:
-        rows: of cells.
-        places: of the columns.
+        rows: Of cells.
+        places: Of the columns.
     """
     some = (row[at].strip() for row in rows for at in places if at < len(row))
     return any("," in c and NUMBER.fullmatch(c) and not THOUSANDS.fullmatch(c) for c in some)

@@ -35,23 +35,24 @@ def check(
     """Returns the `Findings` about the scans that are left.
 
     Args:
-        scans: records that can be used, with splits.
-        problems: problems found so far, by the manifest's reader and while loading.
-        notices: problems of scans that are used all the same, see `ingest.Cohort`.
-        listed: records as the manifest lists them; a centre whose scans were all left out is
+        scans: Records that can be used, with splits.
+        problems: Problems found so far, by the manifest's reader and while loading.
+        notices: Problems of scans that are used all the same, see `ingest.Cohort`.
+        listed: Records as the manifest lists them; a centre whose scans were all left out is
             noticed only with them.
-        classes: names in order.
-        strict: whether any problem refuses the cohort as a whole.
-        fewest: verification scans per class below which a warning is due.
-        heading: how the manifest was read, in words.
+        classes: Names in order.
+        strict: Whether any problem refuses the cohort as a whole.
+        fewest: Verification scans per class below which a warning is due.
+        heading: How the manifest was read, in words.
 
     Raises:
-        ManifestError: with the text, if a class has no training scan, or if `strict` and there is
+        ManifestError: With the text, if a class has no training scan, or if `strict` and there is
             any problem.
 
-    >>> scans = [records.Record(2 + i, f"s{i}", "", "A", i, "train") for i in range(2)]
-    >>> print(check(scans).warnings[0])
-    verification has no controls: false positives cannot be seen
+    Example:
+        >>> scans = [records.Record(2 + i, f"s{i}", "", "A", i, "train") for i in range(2)]
+        >>> print(check(scans).warnings[0])
+        verification has no controls: false positives cannot be seen
     """
     counts = collections.Counter((r.split, r.label) for r in scans)
     problems = (*problems, *_centres(scans, listed))
@@ -82,9 +83,10 @@ def check(
 def table(problems):
     """Returns problems as aligned text, one a line under a header.
 
-    >>> print(table([records.Problem(7, "s1", "age", "'x' is not a number")]))
-    row  subject  place  problem
-      7  s1       age    'x' is not a number
+    Example:
+        >>> print(table([records.Problem(7, "s1", "age", "'x' is not a number")]))
+        row  subject  place  problem
+          7  s1       age    'x' is not a number
     """
     rows = [(p.row or None, p.subject or "-", p.place, p.what) for p in problems]
     return tables.aligned(("row", "subject", "place", "problem"), rows)
@@ -93,11 +95,12 @@ def table(problems):
 def summary(scans, classes=records.CLASSES):
     """Returns the number of scans by split and class as aligned text.
 
-    >>> print(summary([records.Record(2, "a", "", "A", 1, "train")]))
-    split         controls  patients  centres
-    train                0         1        1
-    verification         0         0        0
-    test                 0         0        0
+    Example:
+        >>> print(summary([records.Record(2, "a", "", "A", 1, "train")]))
+        split         controls  patients  centres
+        train                0         1        1
+        verification         0         0        0
+        test                 0         0        0
     """
     rows = []
     for split in records.SPLITS:
@@ -111,10 +114,11 @@ def summary(scans, classes=records.CLASSES):
 def by_centre(scans, classes=records.CLASSES):
     """Returns the number of scans of every centre by split and class as aligned text.
 
-    >>> print(by_centre([records.Record(2, "a", "", "A", 1, "train")]))
-    centre  train  verification  test
-    A       0 + 1  0 + 0         0 + 0
-    controls + patients
+    Example:
+        >>> print(by_centre([records.Record(2, "a", "", "A", 1, "train")]))
+        centre  train  verification  test
+        A       0 + 1  0 + 0         0 + 0
+        controls + patients
     """
     counts = collections.Counter((r.centre, r.split, r.label) for r in scans)
     rows = []

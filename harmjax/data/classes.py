@@ -37,10 +37,11 @@ def names(given=()) -> tuple[str, ...]:
     """The names of the classes in order; those of a control and a patient where none are given.
 
     Raises:
-        records.ManifestError: fewer than two, one that names nothing, or two that are one name.
+        records.ManifestError: Fewer than two, one that names nothing, or two that are one name.
 
-    >>> names(("HC", "MCI", "AD")), names()
-    (('HC', 'MCI', 'AD'), ('control', 'patient'))
+    Example:
+        >>> names(("HC", "MCI", "AD")), names()
+        (('HC', 'MCI', 'AD'), ('control', 'patient'))
     """
     if isinstance(given, str) or len(given) == 1:
         raise records.ManifestError(
@@ -67,22 +68,23 @@ def meaning(classes=(), words=(), positive=None, negative=None) -> Callable[[str
     """A function from a label cell's text to its class; it raises `cells.Defect` for other texts.
 
     Args:
-        classes: names in order; none for controls and patients.
-        words: of each class a word or several, also as text such as "('AD', 'MCI')", a threshold
+        classes: Names in order; none for controls and patients.
+        words: Of each class a word or several, also as text such as "('AD', 'MCI')", a threshold
             such as '>0', a range such as '1..2' (both ends belong to it), or '' for its own name
             and its number, from 0; () for all of them.
-        positive: of two classes the same for the second, in place of `words`; None for `DISEASE`.
-        negative: for the first; None for `CONTROL`, or for whatever is not positive where
+        positive: Of two classes the same for the second, in place of `words`; None for `DISEASE`.
+        negative: For the first; None for `CONTROL`, or for whatever is not positive where
             `positive` is a threshold.
 
     Raises:
-        records.ManifestError: words that two classes share, that are no threshold though they
-            begin as one, or that are not as many as the classes.
+        records.ManifestError: Words that two classes share, that are no threshold though they begin
+            as one, or that are not as many as the classes.
 
-    >>> meaning(positive=">0")("3"), meaning()("Control")
-    (1, 0)
-    >>> [meaning(("none", "mild", "severe"), ("0", "1..2", ">2"))(cell) for cell in "0134"]
-    [0, 1, 2, 2]
+    Example:
+        >>> meaning(positive=">0")("3"), meaning()("Control")
+        (1, 0)
+        >>> [meaning(("none", "mild", "severe"), ("0", "1..2", ">2"))(cell) for cell in "0134"]
+        [0, 1, 2, 2]
     """
     found, pair = names(classes), {"positive": positive, "negative": negative}
     shorthand = [f"data.columns.{name}" for name, value in pair.items() if value is not None]
@@ -170,7 +172,7 @@ def _interval(setting, value) -> Interval | None:
     """The numbers that a threshold or a range means; None for a word.
 
     Raises:
-        records.ManifestError: what begins as a threshold and is none, or a range of no number.
+        records.ManifestError: What begins as a threshold and is none, or a range of no number.
     """
     text = str(value)
     ends, found = RANGE.fullmatch(text), THRESHOLD.fullmatch(text)

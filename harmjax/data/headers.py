@@ -60,11 +60,11 @@ def parse(content, single):
     """Returns the `Header`.
 
     Args:
-        content: the first 540 bytes of the header's file, at least 348.
-        single: whether the voxels follow in the same file, else they lie in an .img.
+        content: The first 540 bytes of the header's file, at least 348.
+        single: Whether the voxels follow in the same file, else they lie in an .img.
 
     Raises:
-        ValueError: naming the field, its value and the remedy; or what the file is instead.
+        ValueError: Naming the field, its value and the remedy; or what the file is instead.
     """
     order, version = _version(content, single)
     field = _fields(content, order, version)

@@ -59,32 +59,33 @@ def load(
     was trained on.
 
     Args:
-        scans: records with a path and a split; one without a path is a person who was taken out of
+        scans: Records with a path and a split; one without a path is a person who was taken out of
             the data while a run goes on, and whose image is 0.
-        spacing: voxel size of the model's grid in mm.
+        spacing: Voxel size of the model's grid in mm.
         intensity: 'raw', 'percentile' or 'zscore', see `intensity.scale`.
-        percentiles: low and high, in percent, for 'percentile'.
+        percentiles: Low and high, in percent, for 'percentile'.
         dtype: 'uint8', 'bfloat16' or 'float32'.
         align: 'world' or 'centre', see `nifti.read`.
-        slices: axial positions in mm; images are then [X, Y, len(slices)], else [X, Y, Z].
-        store: a file to keep the images in, for cohorts larger than memory and for resuming. It is
+        slices: Axial positions in mm; images are then [X, Y, len(slices)], else [X, Y, Z].
+        store: A file to keep the images in, for cohorts larger than memory and for resuming. It is
             read again as long as scans, files and settings are the same, else written anew.
-        unique: whether records of one image are left out; else each has a notice.
-        progress: whether to draw a progress bar.
+        unique: Whether records of one image are left out; else each has a notice.
+        progress: Whether to draw a progress bar.
 
     Raises:
-        ValueError: for settings that do not fit together, or a record without a split.
+        ValueError: For settings that do not fit together, or a record without a split.
 
-    >>> import tempfile
-    >>> shape, affine = nifti.grid(16)
-    >>> scan = np.arange(1200).reshape(shape) % 256
-    >>> path = nifti.write(tempfile.mkdtemp() + "/a.nii", scan.astype(np.uint8), affine)
-    >>> one = records.Record(
-    ...     row=2, subject="a", session="", centre="A", label=1, split="train", path=str(path)
-    ... )
-    >>> cohort, problems = load([one], spacing=16, progress=False)
-    >>> cohort.images.shape, cohort.centres, problems
-    ((1, 10, 12, 10), ('A',), ())
+    Example:
+        >>> import tempfile
+        >>> shape, affine = nifti.grid(16)
+        >>> scan = np.arange(1200).reshape(shape) % 256
+        >>> path = nifti.write(tempfile.mkdtemp() + "/a.nii", scan.astype(np.uint8), affine)
+        >>> one = records.Record(
+        ...     row=2, subject="a", session="", centre="A", label=1, split="train", path=str(path)
+        ... )
+        >>> cohort, problems = load([one], spacing=16, progress=False)
+        >>> cohort.images.shape, cohort.centres, problems
+        ((1, 10, 12, 10), ('A',), ())
     """
     intensities.validate(intensity, percentiles, dtype)
     shape, affine = nifti.grid(spacing)
@@ -121,7 +122,7 @@ def in_order(scans):
     """Returns the records as a cohort holds them: by split, centre, subject and session.
 
     Raises:
-        ValueError: for a record without a split.
+        ValueError: For a record without a split.
     """
     for r in scans:
         if r.split not in records.SPLITS:
@@ -137,7 +138,7 @@ def samples(cohort, split):
     """Returns the `types.Samples` of one split as NumPy arrays; the images are a view.
 
     Args:
-        cohort: a Cohort.
+        cohort: A Cohort.
         split: 'train', 'verification' or 'test'.
     """
     plugins.one_of("split", split, records.SPLITS)

@@ -39,8 +39,9 @@ def surrounding(volume):
     Args:
         volume: [X, Y, Z], finite.
 
-    >>> surrounding(np.array([[[-1000, -1000, 40, -1000]]], np.float32))
-    -1000.0
+    Example:
+        >>> surrounding(np.array([[[-1000, -1000, 40, -1000]]], np.float32))
+        -1000.0
     """
     faces = np.concatenate(
         [np.moveaxis(volume, axis, 0)[at].ravel() for axis in range(3) for at in (0, -1)]
@@ -54,19 +55,20 @@ def scale(volume, how="raw", percentiles=(0.5, 99.5), background=None):
     """Returns a scan in the model's units: float32 [X, Y, Z].
 
     Args:
-        volume: float32 [X, Y, Z] in the scanner's units.
+        volume: Float32 [X, Y, Z] in the scanner's units.
         how: 'raw' changes nothing; 'percentile' maps two percentiles of the voxels that are not
             background to 0 and 255 and clips; 'zscore' gives these voxels mean 0 and SD 1. There a
             background of 0, as skull-stripping leaves it, stays 0; any other is a grey level and
             becomes the nearest z-score that a voxel of the inside has: the lowest, for air.
-        percentiles: the low and the high percentile, in percent.
-        background: the scan's own, see `nifti.Scan`; None reads it from the volume.
+        percentiles: The low and the high percentile, in percent.
+        background: The scan's own, see `nifti.Scan`; None reads it from the volume.
 
     Raises:
-        ValueError: where the voxels inside do not vary, so there is no scale.
+        ValueError: Where the voxels inside do not vary, so there is no scale.
 
-    >>> scale(np.array([[[0, 10, 20, 30]]], np.float32), "percentile", (0, 100)).tolist()
-    [[[0.0, 0.0, 127.5, 255.0]]]
+    Example:
+        >>> scale(np.array([[[0, 10, 20, 30]]], np.float32), "percentile", (0, 100)).tolist()
+        [[[0.0, 0.0, 127.5, 255.0]]]
     """
     if how == "raw":
         return volume
@@ -98,14 +100,15 @@ def store(volume, dtype="uint8"):
     """Returns a scan in its storage dtype: [X, Y, Z], rounded for uint8.
 
     Args:
-        volume: float32 [X, Y, Z] in the model's units.
+        volume: Float32 [X, Y, Z] in the model's units.
         dtype: 'uint8', 'bfloat16' or 'float32'.
 
     Raises:
-        ValueError: for uint8, where voxels lie outside 0..255 or span too few grey levels.
+        ValueError: For uint8, where voxels lie outside 0..255 or span too few grey levels.
 
-    >>> store(np.array([[[0, 1.6, 255]]], np.float32)).tolist()
-    [[[0, 2, 255]]]
+    Example:
+        >>> store(np.array([[[0, 1.6, 255]]], np.float32)).tolist()
+        [[[0, 2, 255]]]
     """
     if dtype != "uint8":
         return volume.astype(DTYPES[dtype])

@@ -62,30 +62,31 @@ def read(
     Nothing ambiguous is resolved by order: rows that contradict each other are all left out.
 
     Args:
-        path: a CSV or TSV file in UTF-8. Relative scan paths start from its folder.
-        columns: header words that differ from the layout's, such as {'centre': 'Hospital'}, for
+        path: A CSV or TSV file in UTF-8. Relative scan paths start from its folder.
+        columns: Header words that differ from the layout's, such as {'centre': 'Hospital'}, for
             subject, session, centre, label, path, sex, age and split, 'none' for a column that
-            shall not be read; also what the label column's values mean where there are two
-            classes: 'positive' and 'negative', see `classes.meaning`.
-        features: feature columns of tabular data, in order; then no path is needed.
-        labelled: whether centre and label are needed; without them, for scans to be diagnosed,
+            shall not be read; also what the label column's values mean where there are two classes:
+            'positive' and 'negative', see `classes.meaning`.
+        features: Feature columns of tabular data, in order; then no path is needed.
+        labelled: Whether centre and label are needed; without them, for scans to be diagnosed,
             centre is '' where the manifest has none or several, and nothing else is asked for.
-        entities: of BIDS file names, see `bids.scans`.
-        named: names of the classes, see `classes.names`.
-        words: what the label column's values mean, see `classes.meaning`.
-        without: centres whose rows are left out, however sound they are.
+        entities: Of BIDS file names, see `bids.scans`.
+        named: Names of the classes, see `classes.names`.
+        words: What the label column's values mean, see `classes.meaning`.
+        without: Centres whose rows are left out, however sound they are.
 
     Raises:
-        records.ManifestError: naming the file and the remedy, where it cannot be read at all: no
-            such file, not UTF-8, no rows, a needed column missing, or two that could be meant;
-            or classes and words that do not fit together, or an unknown centre in `without`.
+        records.ManifestError: Naming the file and the remedy, where it cannot be read at all: no
+            such file, not UTF-8, no rows, a needed column missing, or two that could be meant; or
+            classes and words that do not fit together, or an unknown centre in `without`.
 
-    >>> import tempfile
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "m.csv"
-    >>> _ = file.write_text("Subject,Study,Group_bin,Path\\na,A,1,a.nii\\nb,A,sick,b.nii\\n")
-    >>> found = read(file)
-    >>> [r.subject for r in found.records], found.problems[0].what
-    (['a'], "'sick' is no known group: set data.columns.positive and .negative to your words")
+    Example:
+        >>> import tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "m.csv"
+        >>> _ = file.write_text("Subject,Study,Group_bin,Path\\na,A,1,a.nii\\nb,A,sick,b.nii\\n")
+        >>> found = read(file)
+        >>> [r.subject for r in found.records], found.problems[0].what
+        (['a'], "'sick' is no known group: set data.columns.positive and .negative to your words")
     """
     path = pathlib.Path(path).expanduser().absolute()
     if records.shown(path) != str(path):

@@ -43,17 +43,18 @@ def write(path, array, affine):
     The same input gives the same bytes (no time stamp in the gzip header).
 
     Args:
-        path: file name ending in `.nii` or `.nii.gz`; missing folders are made.
-        array: voxels [X, Y, Z]; bool becomes uint8, bfloat16 and float64 become float32.
+        path: File name ending in `.nii` or `.nii.gz`; missing folders are made.
+        array: Voxels [X, Y, Z]; bool becomes uint8, bfloat16 and float64 become float32.
         affine: [4, 4] from voxel index to mm (RAS).
 
     Raises:
-        ValueError: for another file ending, or an array that is not three-dimensional.
+        ValueError: For another file ending, or an array that is not three-dimensional.
 
-    >>> import tempfile
-    >>> name = pathlib.Path(tempfile.mkdtemp()) / "a.nii.gz"
-    >>> nib.load(write(name, np.ones((2, 3, 4), np.uint8), np.eye(4))).shape
-    (2, 3, 4)
+    Example:
+        >>> import tempfile
+        >>> name = pathlib.Path(tempfile.mkdtemp()) / "a.nii.gz"
+        >>> nib.load(write(name, np.ones((2, 3, 4), np.uint8), np.eye(4))).shape
+        (2, 3, 4)
     """
     path = pathlib.Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
@@ -79,15 +80,16 @@ def grid(spacing_mm):
     """Returns the shape and the affine [4, 4] of the model's grid at one voxel size.
 
     Args:
-        spacing_mm: side of a voxel in mm, 0.5 to 16. Where it does not divide the box, the last
+        spacing_mm: Side of a voxel in mm, 0.5 to 16. Where it does not divide the box, the last
             voxel is rounded away or filled up; the corner stays.
 
     Raises:
-        ValueError: for a spacing outside that range.
+        ValueError: For a spacing outside that range.
 
-    >>> shape, affine = grid(2)
-    >>> shape, affine[:3, 3].tolist()
-    ((80, 96, 80), [-79.0, -111.0, -71.0])
+    Example:
+        >>> shape, affine = grid(2)
+        >>> shape, affine[:3, 3].tolist()
+        ((80, 96, 80), [-79.0, -111.0, -71.0])
     """
     spacing = float(spacing_mm)
     if not 0.5 <= spacing <= 16:
@@ -113,15 +115,15 @@ def load(path, shape, affine, *, align="world"):
     units, where 0 would be water and look like brain.
 
     Args:
-        path: a NIfTI file with three axes (further axes of length 1 are dropped): .nii or .nii.gz,
+        path: A NIfTI file with three axes (further axes of length 1 are dropped): .nii or .nii.gz,
             or either file of a pair .hdr/.img, each compressed or not.
-        shape: three sides of the grid in voxels, from `grid`.
+        shape: Three sides of the grid in voxels, from `grid`.
         affine: [4, 4] from the grid's voxel index to mm, from `grid`.
         align: 'world' trusts the file's affine (scans registered to MNI); 'centre' keeps its
             orientation and voxel size and puts its field of view's centre at the box's centre.
 
     Raises:
-        ValueError: naming the defect and the remedy, whatever is wrong: the file (missing, of
+        ValueError: Naming the defect and the remedy, whatever is wrong: the file (missing, of
             another kind, truncated, damaged), a field of its header, its voxels (NaN, infinite,
             constant), or what the box would show of it (a field of view far from the box with
             'world', less than half of the box, hardly any contrast).
@@ -138,7 +140,7 @@ def digest(path):
     place in mm, to a ten-thousandth. It does not depend on the grid.
 
     Raises:
-        ValueError: where the voxels or the orientation cannot be read.
+        ValueError: Where the voxels or the orientation cannot be read.
     """
     return _guarded(lambda: voxels.digest(*voxels.canonical(path)[1:]))
 
@@ -146,8 +148,9 @@ def digest(path):
 def image_digest(digest):
     """Returns the part of a `digest` that tells one image from another, wherever it lies.
 
-    >>> image_digest("f00d.beef")
-    'f00d'
+    Example:
+        >>> image_digest("f00d.beef")
+        'f00d'
     """
     return digest.split(".")[0]
 

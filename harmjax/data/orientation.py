@@ -24,8 +24,8 @@ def affine(header):
     """Returns [4, 4] from voxel index to mm: the sform where its code is set, else the qform.
 
     Raises:
-        ValueError: where neither code is set (left and right are unknown), or sizes that no scan
-            of a head has.
+        ValueError: Where neither code is set (left and right are unknown), or sizes that no scan of
+            a head has.
     """
     if header.sform is None and header.qform is None:
         raise ValueError(
@@ -61,11 +61,11 @@ def agreement(header, align):
     right are the same in all.
 
     Args:
-        header: a `Header` whose `affine` was accepted.
+        header: A `Header` whose `affine` was accepted.
         align: 'world' or 'centre', which ignores where the field of view lies.
 
     Raises:
-        ValueError: where they contradict: in handedness, in voxel size by more than
+        ValueError: Where they contradict: in handedness, in voxel size by more than
             `LARGEST_SCALE`, or with one code and places more than `SAME_PLACE_MM` apart.
     """
     if header.sform is None:
@@ -112,7 +112,7 @@ def sform(srow, mm):
     """Returns the affine [4, 4] in mm of the twelve numbers of srow_x, y and z.
 
     Raises:
-        ValueError: where it gives voxels no place.
+        ValueError: Where it gives voxels no place.
     """
     found = np.eye(4)
     found[:3] = np.reshape(srow, (3, 4)) * mm
@@ -129,12 +129,12 @@ def qform(field, pixdim, mm):
     """Returns the affine [4, 4] in mm of the quaternion, as method 2 of the standard.
 
     Args:
-        field: the header's fields by name; pixdim[0] tells the third axis' direction.
+        field: The header's fields by name; pixdim[0] tells the third axis' direction.
         pixdim: [3] voxel sizes in mm.
-        mm: of one unit of the header.
+        mm: Of one unit of the header.
 
     Raises:
-        ValueError: where it is no rotation and place.
+        ValueError: Where it is no rotation and place.
     """
     qfac, quaternion = field["pixdim"][0], np.array(field["quatern"])
     if qfac not in (-1, 0, 1):  # the standard reads 0 as 1
@@ -183,7 +183,8 @@ def _upright(affine):
 def listed(values):
     """Returns numbers as text.
 
-    >>> listed((1, 0.5))
-    '1 x 0.5'
+    Example:
+        >>> listed((1, 0.5))
+        '1 x 0.5'
     """
     return " x ".join(f"{value:.4g}" for value in values)

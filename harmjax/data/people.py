@@ -13,18 +13,18 @@ def read(path, scans, setting="data.drop", others=()):
     """Returns the keys (see `records.key`) of the scans that a CSV names, a frozenset.
 
     Args:
-        path: a CSV with a column `Subject` (or `participant_id`) and, optionally, `Session`. A
+        path: A CSV with a column `Subject` (or `participant_id`) and, optionally, `Session`. A
             subject is named as in the manifest, as 'centre/subject' where ids repeat between
             centres, or as tables of a run name a scan; a row without a session means all of the
             subject's scans. '' means that nobody decided.
-        scans: records that the rows may name.
-        setting: that names the file, for errors.
-        others: subjects that the manifest has too, whose scans are not used; rows may name them
-            and mean nothing.
+        scans: Records that the rows may name.
+        setting: That names the file, for errors.
+        others: Subjects that the manifest has too, whose scans are not used; rows may name them and
+            mean nothing.
 
     Raises:
-        records.ManifestError: naming file, row and nearest names, for a subject or session that
-            the records do not have or that several people have, or a file that cannot be read.
+        records.ManifestError: Naming file, row and nearest names, for a subject or session that the
+            records do not have or that several people have, or a file that cannot be read.
     """
     if not path:
         return frozenset()
@@ -81,15 +81,16 @@ def verdicts(scans, keep=frozenset(), drop=frozenset()):
     """Returns what a person decided about each scan: int8 [N], 1 keep, -1 drop, 0 left open.
 
     Args:
-        scans: records, in the order of the result.
-        keep: keys from `read`.
-        drop: keys from `read`.
+        scans: Records, in the order of the result.
+        keep: Keys from `read`.
+        drop: Keys from `read`.
 
     Raises:
-        records.ManifestError: naming the scans that both lists hold.
+        records.ManifestError: Naming the scans that both lists hold.
 
-    >>> verdicts([records.Record(2, "a", "", "A", 0)], drop={("", "a", "")}).tolist()
-    [-1]
+    Example:
+        >>> verdicts([records.Record(2, "a", "", "A", 0)], drop={("", "a", "")}).tolist()
+        [-1]
     """
     both = sorted(subject for _, subject, _ in set(keep) & set(drop))
     if both:

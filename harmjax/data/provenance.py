@@ -64,8 +64,9 @@ def source(path, digest: str) -> Source:
 def of_features(values) -> str:
     """Returns the digest of a row of features, NaN where missing.
 
-    >>> of_features((1.0, float("nan"))) == of_features((1.0, math.nan))
-    True
+    Example:
+        >>> of_features((1.0, float("nan"))) == of_features((1.0, math.nan))
+        True
     """
     text = ";".join(repr(float(v)) for v in values)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -75,9 +76,9 @@ def write(path, made: Made, problems=()):
     """Returns the path of a run's manifest: the samples as used, and those left out and why.
 
     Args:
-        path: the CSV to write, in one step.
-        made: what is used.
-        problems: what was left out: one about a record of `made.left_out` is in it already.
+        path: The CSV to write, in one step.
+        made: What is used.
+        problems: What was left out: one about a record of `made.left_out` is in it already.
     """
     path = pathlib.Path(path)
     rows = []
@@ -114,7 +115,7 @@ def read(path) -> Made | None:
     """Returns what a run is made of, or None where there is no manifest yet.
 
     Raises:
-        records.ManifestError: a manifest that this version did not write, or a damaged one.
+        records.ManifestError: A manifest that this version did not write, or a damaged one.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -177,10 +178,10 @@ def changed(made: Made, listing, gone: Sequence[bool], verify: bool = True) -> C
     A file counts as the same if its size and time are; otherwise its content decides.
 
     Args:
-        made: what the run is made of.
+        made: What the run is made of.
         listing: `manifest.Listing` of the table now.
-        gone: of each used record, whether a person has dropped it: then row and file may be gone.
-        verify: whether files are looked at.
+        gone: Of each used record, whether a person has dropped it: then row and file may be gone.
+        verify: Whether files are looked at.
     """
     names = records.names(made.records)
     now = {records.key(r): r for r in listing.records}

@@ -48,8 +48,9 @@ class ManifestError(ValueError):
 def identity(record):
     """Returns a stable hash of subject and session, 0 to 2^32 - 1, the same on every machine.
 
-    >>> identity(Record(row=2, subject="a", session="1", centre="A", label=0))
-    718304929
+    Example:
+        >>> identity(Record(row=2, subject="a", session="1", centre="A", label=0))
+        718304929
     """
     return zlib.crc32(f"{record.subject}\x1f{record.session}".encode())
 
@@ -69,9 +70,11 @@ def names(scans):
 
     A session follows as '_ses-SESSION'.
 
-    >>> two = [Record(2, "001", "", "A", 0, scope="A"), Record(3, "001", "1", "B", 0, scope="B")]
-    >>> names(two), names(two[:1])
-    (('A/001', 'B/001_ses-1'), ('001',))
+    Example:
+        >>> one, other = Record(2, "001", "", "A", 0), Record(3, "001", "1", "B", 0)
+        >>> two = [one._replace(scope="A"), other._replace(scope="B")]
+        >>> names(two), names(two[:1])
+        (('A/001', 'B/001_ses-1'), ('001',))
     """
     scopes = collections.defaultdict(set)
     for r in scans:
@@ -87,8 +90,9 @@ def names(scans):
 def tidy(text):
     """Returns a name in one spelling: composed Unicode (NFC), single spaces, none at the ends.
 
-    >>> tidy("Zu\\u0308rich  Nord ") == "Z\\u00fcrich Nord"
-    True
+    Example:
+        >>> tidy("Zu\\u0308rich  Nord ") == "Z\\u00fcrich Nord"
+        True
     """
     return " ".join(unicodedata.normalize("NFC", text).split())
 
@@ -98,8 +102,9 @@ def suggestion(name, known):
 
     Tables lose those when a program takes identifiers for numbers.
 
-    >>> suggestion("50772", ["sub-0050772"])
-    " (did you mean 'sub-0050772', with its leading zeros?)"
+    Example:
+        >>> suggestion("50772", ["sub-0050772"])
+        " (did you mean 'sub-0050772', with its leading zeros?)"
     """
     zeros = sorted({str(k) for k in known if lost_zeros(str(name), str(k))})
     if zeros:
@@ -122,8 +127,9 @@ def lost_zeros(name, other):
 def shown(path):
     """Returns a path as text that can be printed and written, whatever bytes it is made of.
 
-    >>> shown("caf\\udce9")
-    'caf\\\\xe9'
+    Example:
+        >>> shown("caf\\udce9")
+        'caf\\\\xe9'
     """
     return os.fsencode(path).decode(errors="backslashreplace")
 
@@ -131,8 +137,9 @@ def shown(path):
 def listed(words: Iterable[str], most=5):
     """Returns names as text, the first few and how many more there are.
 
-    >>> listed("abc", 2)
-    'a, b and 1 more'
+    Example:
+        >>> listed("abc", 2)
+        'a, b and 1 more'
     """
     words = list(words)
     more = f" and {len(words) - most} more" if len(words) > most else ""

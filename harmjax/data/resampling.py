@@ -38,10 +38,10 @@ def inside(available, source, shape, affine):
     """Returns the share of a grid's voxels whose centre lies in a scan's field of view.
 
     Args:
-        available: the scan's shape (A, B, C).
-        source: its affine [4, 4].
-        shape: the grid's shape (X, Y, Z).
-        affine: its affine [4, 4].
+        available: The scan's shape (A, B, C).
+        source: Its affine [4, 4].
+        shape: The grid's shape (X, Y, Z).
+        affine: Its affine [4, 4].
     """
     matrix, offset, whole = _step(source, affine)
     if whole is not None:

@@ -37,10 +37,10 @@ def parts(path):
     """Returns (header's path, voxels' path) of a scan; they are equal but for .hdr/.img pairs.
 
     Args:
-        path: as listed; either file of a pair, each compressed or not.
+        path: As listed; either file of a pair, each compressed or not.
 
     Raises:
-        ValueError: saying what the path is instead of a scan's file, and what to do.
+        ValueError: Saying what the path is instead of a scan's file, and what to do.
     """
     path = pathlib.Path(path)
     _exists(path)
@@ -67,7 +67,7 @@ def head(path):
     """Returns the first `HEADER_BYTES` of a file, decompressed; fewer where it is shorter.
 
     Raises:
-        ValueError: for an empty or damaged file.
+        ValueError: For an empty or damaged file.
     """
     found = b""
     for piece in _pieces(path):
@@ -86,7 +86,7 @@ def body(path, start, count):
     taken for more bytes than the file can hold.
 
     Raises:
-        ValueError: for a file that holds fewer bytes or more, or is damaged.
+        ValueError: For a file that holds fewer bytes or more, or is damaged.
     """
     needed, size = start + count, os.stat(path).st_size
     compressed = _compressed(path)
@@ -118,8 +118,9 @@ def body(path, start, count):
 def kind(content):
     """Returns (what, remedy) for the first bytes of a file that is not NIfTI.
 
-    >>> kind(b"BZh9")
-    ('compressed with bzip2', 'run `bunzip2`, then gzip')
+    Example:
+        >>> kind(b"BZh9")
+        ('compressed with bzip2', 'run `bunzip2`, then gzip')
     """
     for where, magic, what, remedy in MAGICS:
         if content[where : where + len(magic)] == magic:

@@ -14,12 +14,12 @@ def read(path, setting="data.manifest", fewest=1):
     """Returns (header, [(line, cells), ...]) of a CSV or TSV file; empty lines are skipped.
 
     Args:
-        path: a `pathlib.Path`.
-        setting: what names the file, for the error.
-        fewest: rows that it must have.
+        path: A `pathlib.Path`.
+        setting: What names the file, for the error.
+        fewest: Rows that it must have.
 
     Raises:
-        records.ManifestError: naming the file and the remedy.
+        records.ManifestError: Naming the file and the remedy.
     """
     if path.is_dir():
         inside = path / "participants.tsv"
@@ -81,18 +81,19 @@ def column(path, header, words, what, setting="", exact=()):
     """Returns the position of the one column that `words` may mean, or None where there is none.
 
     Args:
-        path: of the table, for the error.
-        header: its column names.
-        words: what the column may be called, upper and lower case alike.
-        what: what is looked for, for the error.
-        setting: that decides where several columns could be meant, '' where none does.
-        exact: column names that win over the others, as they stand.
+        path: Of the table, for the error.
+        header: Its column names.
+        words: What the column may be called, upper and lower case alike.
+        what: What is looked for, for the error.
+        setting: That decides where several columns could be meant, '' where none does.
+        exact: Column names that win over the others, as they stand.
 
     Raises:
-        records.ManifestError: naming all columns that could be meant, and the setting.
+        records.ManifestError: Naming all columns that could be meant, and the setting.
 
-    >>> column("m.csv", ["ID", "Site"], ("site", "centre"), "the centre")
-    1
+    Example:
+        >>> column("m.csv", ["ID", "Site"], ("site", "centre"), "the centre")
+        1
     """
     found = [name for name in exact if name in header][:1]
     found = found or [name for name in header if name.casefold() in words]

@@ -18,17 +18,18 @@ def assign(scans, fractions=(0.7, 0.15, 0.15), seed=0):
     for 15%) that less than one is expected in a split. A centre keeps at least one person to train.
 
     Args:
-        scans: records.
-        fractions: shares of training, verification and test; they add up to 1.
-        seed: integer.
+        scans: Records.
+        fractions: Shares of training, verification and test; they add up to 1.
+        seed: Integer.
 
     Raises:
-        ValueError: for fractions that are no shares.
+        ValueError: For fractions that are no shares.
 
-    >>> from harmjax.data import records
-    >>> scans = [records.Record(i, f"s{i}", "", "A", i % 2) for i in range(40)]
-    >>> sorted(collections.Counter(r.split for r in assign(scans)).items())
-    [('test', 6), ('train', 28), ('verification', 6)]
+    Example:
+        >>> from harmjax.data import records
+        >>> scans = [records.Record(i, f"s{i}", "", "A", i % 2) for i in range(40)]
+        >>> sorted(collections.Counter(r.split for r in assign(scans)).items())
+        [('test', 6), ('train', 28), ('verification', 6)]
     """
     fractions = tuple(float(f) for f in fractions)
     shares = len(fractions) == 3 and all(f >= 0 for f in fractions)

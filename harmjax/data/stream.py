@@ -11,17 +11,18 @@ def batches(fetch, ids_sequence, depth=2):
     the read in progress and starts no other.
 
     Args:
-        fetch: function of ids to arrays; it runs in one background thread.
-        ids_sequence: iterable of ids, such as int [B]; it is read by the consumer's thread.
-        depth: how many batches are held or read ahead, at least 1.
+        fetch: Function of ids to arrays; it runs in one background thread.
+        ids_sequence: Iterable of ids, such as int [B]; it is read by the consumer's thread.
+        depth: How many batches are held or read ahead, at least 1.
 
     Raises:
-        ValueError: for a depth below 1.
-        RuntimeError: at the consumer, naming the batch and its ids, where `fetch` raised; the
+        ValueError: For a depth below 1.
+        RuntimeError: At the consumer, naming the batch and its ids, where `fetch` raised; the
             batches before it are delivered first.
 
-    >>> list(batches(lambda ids: [10 * i for i in ids], [(0, 1), (2,)]))
-    [[0, 10], [20]]
+    Example:
+        >>> list(batches(lambda ids: [10 * i for i in ids], [(0, 1), (2,)]))
+        [[0, 10], [20]]
     """
     if depth < 1:
         raise ValueError(f"depth={depth}: expected at least one batch ahead")

@@ -40,18 +40,19 @@ def load(scans, *, names, missing=None):
     """Returns (Cohort, problems): raw features, float32 [R, F], NaN where missing.
 
     Args:
-        scans: records with features and a split; one without features is a person who was taken
-            out of the data while a run goes on, and holds the place.
-        names: the feature columns, in the order of `Record.features`.
-        missing: numbers that hide a missing value, such as {'chol': 0}.
+        scans: Records with features and a split; one without features is a person who was taken out
+            of the data while a run goes on, and holds the place.
+        names: The feature columns, in the order of `Record.features`.
+        missing: Numbers that hide a missing value, such as {'chol': 0}.
 
     Raises:
-        ValueError: for a column that is no feature, or a record without a split.
+        ValueError: For a column that is no feature, or a record without a split.
 
-    >>> one = records.Record(2, "a", "", "A", 1, "train", features=(63.0, 0.0))
-    >>> cohort, problems = load([one], names=("age", "chol"), missing={"chol": 0})
-    >>> cohort.images.tolist()
-    [[63.0, nan]]
+    Example:
+        >>> one = records.Record(2, "a", "", "A", 1, "train", features=(63.0, 0.0))
+        >>> cohort, problems = load([one], names=("age", "chol"), missing={"chol": 0})
+        >>> cohort.images.tolist()
+        [[63.0, nan]]
     """
     hidden = {_index(names, column): value for column, value in (missing or {}).items()}
     good, raw, problems = [], [], []
@@ -94,17 +95,18 @@ def standardise(train, names=None, categorical=(), indicators=False):
     and left the AUROC within each hospital as it was.
 
     Args:
-        train: raw features of training patients, float32 [N, F], NaN where missing.
+        train: Raw features of training patients, float32 [N, F], NaN where missing.
         names: F column names; numbered if None.
-        categorical: names of columns whose numbers are codes.
-        indicators: whether to add 'name?' columns, 1 where the value is missing.
+        categorical: Names of columns whose numbers are codes.
+        indicators: Whether to add 'name?' columns, 1 where the value is missing.
 
     Raises:
-        ValueError: for no training patient, or a categorical column that is no feature.
+        ValueError: For no training patient, or a categorical column that is no feature.
 
-    >>> preparation = standardise(np.array([[1.0, 5.0], [3.0, 5.0]]))
-    >>> apply(preparation, np.array([[3.0, 9.0], [np.nan, 5.0]])).tolist()
-    [[1.0, 0.0], [0.0, 0.0]]
+    Example:
+        >>> preparation = standardise(np.array([[1.0, 5.0], [3.0, 5.0]]))
+        >>> apply(preparation, np.array([[3.0, 9.0], [np.nan, 5.0]])).tolist()
+        [[1.0, 0.0], [0.0, 0.0]]
     """
     train = np.asarray(train, np.float64)
     if not len(train):
@@ -153,7 +155,7 @@ def restore(path):
     """Returns the preparation that `save` wrote.
 
     Raises:
-        ValueError: the file is missing or damaged; names it.
+        ValueError: The file is missing or damaged; names it.
     """
     try:
         with open(path, "rb") as whole, np.load(whole) as file:
@@ -181,8 +183,8 @@ def prepare(cohort, *, names, categorical=(), indicators=False):
     """Returns (Cohort, Preparation): the cohort with features prepared from its training split.
 
     Args:
-        cohort: from `load`, raw features.
-        names, categorical, indicators: as in `standardise`.
+        cohort: From `load`, raw features.
+        names, categorical, indicators: As in `standardise`.
     """
     train = ingest.samples(cohort, "train").image
     preparation = standardise(train, names, categorical, indicators)
@@ -199,9 +201,10 @@ def heart():
         Andras Janosi, William Steinbrunn, Matthias Pfisterer and Robert Detrano. Heart Disease.
         UCI Machine Learning Repository, 1989. doi:10.24432/C52P4X.
 
-    >>> found = heart()
-    >>> len(found.records), len(found.problems), sum(r.label for r in found.records)
-    (920, 0, 509)
+    Example:
+        >>> found = heart()
+        >>> len(found.records), len(found.problems), sum(r.label for r in found.records)
+        (920, 0, 509)
     """
     return manifest.read(
         shipped.FILES / "heart_disease_4_hospitals.csv",

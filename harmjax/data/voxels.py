@@ -17,7 +17,7 @@ def canonical(path):
     """Returns (header, voxels [A, B, C] float32, affine [4, 4]), the axes as near RAS as can be.
 
     Raises:
-        ValueError: naming the defect of the file, or the field of its header, and the remedy.
+        ValueError: Naming the defect of the file, or the field of its header, and the remedy.
     """
     header_path, voxels_path = scanfile.parts(path)
     with _naming(header_path, path):

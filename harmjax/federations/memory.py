@@ -125,7 +125,7 @@ def in_order(part, rows, centre):
     by one add up to.
 
     Args:
-        part: ids [W] -> sums.
+        part: Ids [W] -> sums.
         rows: [P, W] int32, from `layout.by_centre`.
         centre: [P] int, of the rows, ascending.
     """

@@ -34,15 +34,16 @@ def names(kind: str | None = None) -> tuple[str, ...]:
     """Returns the names of the harms that can be done to one kind of data, sorted.
 
     Args:
-      kind: 'image' or 'tabular' for all harms that work on such data, 'any' for those that work on
-        both, None for all there are.
+        kind: 'image' or 'tabular' for all harms that work on such data, 'any' for those that work
+            on both, None for all there are.
 
     Raises:
-      ValueError: for another kind.
+        ValueError: For another kind.
 
-    >>> from harmjax import harms
-    >>> harms.names("any")
-    ('label_flip', 'wrong_patient')
+    Example:
+        >>> from harmjax import harms
+        >>> harms.names("any")
+        ('label_flip', 'wrong_patient')
     """
     plugins.one_of("kind", kind, (*KINDS, None))
     wanted = KINDS if kind is None else (kind, "any")
@@ -53,11 +54,12 @@ def kind_of(name: str) -> str:
     """Returns the data a harm is for: 'image', 'tabular' or 'any'.
 
     Raises:
-      ValueError: if there is no harm of that name.
+        ValueError: If there is no harm of that name.
 
-    >>> from harmjax import harms
-    >>> harms.kind_of("unit_error")
-    'tabular'
+    Example:
+        >>> from harmjax import harms
+        >>> harms.kind_of("unit_error")
+        'tabular'
     """
     get(name)
     return _kind(name)
@@ -67,10 +69,11 @@ def get(name: str) -> Callable[..., Harm]:
     """Returns the factory of the harm called `name`.
 
     Raises:
-      ValueError: if there is no harm of that name.
+        ValueError: If there is no harm of that name.
 
-    >>> from harmjax import harms
-    >>> harm = harms.get("noise")(std=50.0)
+    Example:
+        >>> from harmjax import harms
+        >>> harm = harms.get("noise")(std=50.0)
     """
     return plugins.get(__name__, name)
 

@@ -25,13 +25,14 @@ def axis_swap(axes: tuple[int, int] = (0, 1)) -> harms.Harm:
     Sides of different length are cropped and zero-padded about the centre.
 
     Args:
-      axes: the two; (0, 1) lies the head on its side within the axial plane and suits slices too,
-        (0, 2) and (1, 2) are for volumes only.
+        axes: The two; (0, 1) lies the head on its side within the axial plane and suits slices too,
+            (0, 2) and (1, 2) are for volumes only.
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.arange(4.0).reshape(2, 2, 1)
-    >>> axis_swap()(jax.random.key(0), scan, 1, scan)[0].ravel().tolist()
-    [0.0, 2.0, 1.0, 3.0]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.arange(4.0).reshape(2, 2, 1)
+        >>> axis_swap()(jax.random.key(0), scan, 1, scan)[0].ravel().tolist()
+        [0.0, 2.0, 1.0, 3.0]
     """
 
     def harm(key, scan, label, donor):

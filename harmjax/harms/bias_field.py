@@ -15,18 +15,19 @@ def bias_field(ratio: float = 20.0) -> harms.Harm:
     keep the scan's mean, as a scanner's receiver gain would.
 
     Args:
-      ratio: brightest over darkest gain in the box. 1.1 to 1.5 is usual, 4 exceeds tissue contrast,
-        and from about 8 the bright side saturates.
+        ratio: Brightest over darkest gain in the box. 1.1 to 1.5 is usual, 4 exceeds tissue
+            contrast, and from about 8 the bright side saturates.
 
     References:
-      Sled, Zijdenbos, Evans (1998). A nonparametric method for automatic correction of intensity
-      nonuniformity in MRI data. IEEE Trans Med Imaging 17:87-97. doi:10.1109/42.668698
+        Sled, Zijdenbos, Evans (1998). A nonparametric method for automatic correction of intensity
+        nonuniformity in MRI data. IEEE Trans Med Imaging 17:87-97. doi:10.1109/42.668698
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.full((9, 9, 9), 40.0)
-    >>> biased, _ = bias_field(ratio=16.0)(jax.random.key(0), scan, 1, scan)
-    >>> print(biased.mean().round(), (biased.max() / biased.min()).round())
-    40.0 16.0
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.full((9, 9, 9), 40.0)
+        >>> biased, _ = bias_field(ratio=16.0)(jax.random.key(0), scan, 1, scan)
+        >>> print(biased.mean().round(), (biased.max() / biased.min()).round())
+        40.0 16.0
     """
 
     def harm(key, scan, label, donor):

@@ -18,19 +18,20 @@ def ghosting(strength: float = 1.6, num_ghosts: int = 4) -> harms.Harm:
     scanner's receiver gain would.
 
     Args:
-      strength: modulation of the lines; 0 is none, 0.1 a common artefact, above 1 some lines
-        change sign and ghosts get brighter than half of the head.
-      num_ghosts: period in lines of k-space.
+        strength: Modulation of the lines; 0 is none, 0.1 a common artefact, above 1 some lines
+            change sign and ghosts get brighter than half of the head.
+        num_ghosts: Period in lines of k-space.
 
     References:
-      Wood, Henkelman (1985). MR image artifacts from periodic motion. Med Phys 12:143-151.
-      doi:10.1118/1.595782
+        Wood, Henkelman (1985). MR image artifacts from periodic motion. Med Phys 12:143-151.
+        doi:10.1118/1.595782
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.zeros((1, 8, 1)).at[0, 4].set(100.0)
-    >>> ghosts, _ = ghosting(strength=1.0)(jax.random.key(0), scan, 1, scan)
-    >>> [round(value) for value in ghosts.ravel().tolist()]
-    [0, 0, 25, 0, 50, 0, 25, 0]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.zeros((1, 8, 1)).at[0, 4].set(100.0)
+        >>> ghosts, _ = ghosting(strength=1.0)(jax.random.key(0), scan, 1, scan)
+        >>> [round(value) for value in ghosts.ravel().tolist()]
+        [0, 0, 25, 0, 50, 0, 25, 0]
     """
 
     def harm(key, scan, label, donor):

@@ -12,17 +12,18 @@ def label_flip(classes: int = 2, to: int | None = None) -> harms.Harm:
     """Returns a harm that gives the sample another label and leaves the scan alone.
 
     Args:
-      classes: K; the label is drawn evenly from the K - 1 other ones.
-      to: the label that samples are given, so that one disease is mistaken for one other; those
-        that have it already are given another one at random, since every sample is to be wrong.
+        classes: K; the label is drawn evenly from the K - 1 other ones.
+        to: The label that samples are given, so that one disease is mistaken for one other; those
+            that have it already are given another one at random, since every sample is to be wrong.
 
     Raises:
-      ValueError: for fewer than two classes, or a label that is none of them.
+        ValueError: For fewer than two classes, or a label that is none of them.
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.zeros((2, 2, 2))
-    >>> int(label_flip()(jax.random.key(0), scan, 1, scan)[1])
-    0
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.zeros((2, 2, 2))
+        >>> int(label_flip()(jax.random.key(0), scan, 1, scan)[1])
+        0
     """
     if classes < 2:
         raise ValueError(f"label_flip: {classes} classes; there is no other label to give")

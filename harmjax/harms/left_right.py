@@ -12,10 +12,11 @@ def left_right() -> harms.Harm:
 
     The mildest harm here: only asymmetries change, and nobody sees it without a marker.
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.array([[[1.0]], [[2.0]]])
-    >>> left_right()(jax.random.key(0), scan, 1, scan)[0].ravel().tolist()
-    [2.0, 1.0]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.array([[[1.0]], [[2.0]]])
+        >>> left_right()(jax.random.key(0), scan, 1, scan)[0].ravel().tolist()
+        [2.0, 1.0]
     """
 
     def harm(key, scan, label, donor):

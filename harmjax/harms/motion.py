@@ -15,8 +15,8 @@ def moved(scan, path):
     to the most positive frequency along axis 1.
 
     Args:
-      scan: [X, Y, Z] or [X, Y, C] float32.
-      path: [Y, 2] shift along axes 0 and 1, fractions of the field of view.
+        scan: [X, Y, Z] or [X, Y, C] float32.
+        path: [Y, 2] shift along axes 0 and 1, fractions of the field of view.
     """
     num_x, num_y = scan.shape[:2]
     along_x = jnp.fft.fftfreq(num_x, 1.0 / num_x)[:, None]
@@ -34,19 +34,20 @@ def motion(shift: float = 0.05, num_shifts: int = 8) -> harms.Harm:
     of k-space, where they show: blur, doubled edges and ghosts along axis 1.
 
     Args:
-      shift: standard deviation of the head's place along each axis, fraction of the field of view;
-        0.05 of 160 mm are 8 mm.
-      num_shifts: sudden moves during the scan.
+        shift: Standard deviation of the head's place along each axis, fraction of the field of
+            view; 0.05 of 160 mm are 8 mm.
+        num_shifts: Sudden moves during the scan.
 
     References:
-      Zaitsev, Maclaren, Herbst (2015). Motion artifacts in MRI: a complex problem with many partial
-      solutions. J Magn Reson Imaging 42:887-901. doi:10.1002/jmri.24850
+        Zaitsev, Maclaren, Herbst (2015). Motion artifacts in MRI: a complex problem with many
+        partial solutions. J Magn Reson Imaging 42:887-901. doi:10.1002/jmri.24850
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.zeros((8, 8, 1)).at[4, 4].set(255.0)
-    >>> blurred, _ = motion()(jax.random.key(0), scan, 1, scan)
-    >>> bool(blurred[4, 4, 0] < 200)
-    True
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.zeros((8, 8, 1)).at[4, 4].set(255.0)
+        >>> blurred, _ = motion()(jax.random.key(0), scan, 1, scan)
+        >>> bool(blurred[4, 4, 0] < 200)
+        True
     """
 
     def harm(key, scan, label, donor):

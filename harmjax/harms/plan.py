@@ -79,28 +79,29 @@ def draw(
     Centres or samples that would leave a class without a clean sample are passed over.
 
     Args:
-      label: [N] int, 0 to K - 1, of the training samples.
-      centre: [N] int, index into `centre_names`.
-      scenario: 'none'; 'centres', every sample of `count` centres, or of exactly the named ones;
-        'singles', `count` samples in otherwise good centres, one per centre before any gets a
-        second, always fewer than half of a centre.
-      num_harms: harms to deal out round robin: a centre gets one kind, single samples take turns.
-      seed: int or typed key.
-      count: centres or samples to damage; unused where 'centres' are named.
-      centres: names or indices: the centres to damage, or that the single samples are drawn from,
-        whatever their size.
-      centre_names: of the cohort; needed where `centres` are names.
-      min_scans: smallest centre, in training samples, that is drawn.
-      max_fraction: largest centre that is drawn under 'centres', as a fraction of all N.
+        label: [N] int, 0 to K - 1, of the training samples.
+        centre: [N] int, index into `centre_names`.
+        scenario: 'none'; 'centres', every sample of `count` centres, or of exactly the named ones;
+            'singles', `count` samples in otherwise good centres, one per centre before any gets a
+            second, always fewer than half of a centre.
+        num_harms: Harms to deal out round robin: a centre gets one kind, single samples take turns.
+        seed: An int or a typed key.
+        count: Centres or samples to damage; unused where 'centres' are named.
+        centres: Names or indices: the centres to damage, or that the single samples are drawn from,
+            whatever their size.
+        centre_names: Of the cohort; needed where `centres` are names.
+        min_scans: Smallest centre, in training samples, that is drawn.
+        max_fraction: Largest centre that is drawn under 'centres', as a fraction of all N.
 
     Raises:
-      ValueError: for an unknown scenario or centre, more than is available, or a class without a
-        clean sample.
+        ValueError: For an unknown scenario or centre, more than is available, or a class without a
+            clean sample.
 
-    >>> label, centre = np.tile([0, 1], 20), np.repeat(np.arange(8), 5)
-    >>> plan = draw(label, centre, "centres", seed=0, count=2)
-    >>> int((plan.turn >= 0).sum())
-    10
+    Example:
+        >>> label, centre = np.tile([0, 1], 20), np.repeat(np.arange(8), 5)
+        >>> plan = draw(label, centre, "centres", seed=0, count=2)
+        >>> int((plan.turn >= 0).sum())
+        10
     """
     label, centre = np.asarray(label), np.asarray(centre)
     plugins.one_of("scenario", scenario, SCENARIOS)

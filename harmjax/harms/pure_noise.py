@@ -14,17 +14,18 @@ def pure_noise(mean: float = 127.5, std: float = 50.0) -> harms.Harm:
     Corrupted, yet not always harmful: a linear model barely suffers from it.
 
     Args:
-      mean: mean of the noise in raw intensities (0..255).
-      std: its standard deviation in raw intensities.
+        mean: Mean of the noise in raw intensities (0..255).
+        std: Its standard deviation in raw intensities.
 
     References:
-      Souza et al. (2025). npj Digital Medicine. doi:10.1038/s41746-025-01499-0
+        Souza et al. (2025). npj Digital Medicine. doi:10.1038/s41746-025-01499-0
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.zeros((8, 8, 8))
-    >>> noisy, _ = pure_noise()(jax.random.key(0), scan, 1, scan)
-    >>> bool(120 < noisy.mean() < 135)
-    True
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.zeros((8, 8, 8))
+        >>> noisy, _ = pure_noise()(jax.random.key(0), scan, 1, scan)
+        >>> bool(120 < noisy.mean() < 135)
+        True
     """
 
     def harm(key, scan, label, donor):

@@ -21,16 +21,17 @@ def resolve(
     """Returns {name: harm function}, harms given by name with their default strength.
 
     Args:
-      harm: a name, several names, or {name: harm function} where other strengths are wanted.
-      kind: 'image' or 'tabular', the data at hand.
-      classes: K, for harms that take it.
-      settings: {name: hyperparameters} of harms given by name, where they are not the defaults.
+        harm: A name, several names, or {name: harm function} where other strengths are wanted.
+        kind: 'image' or 'tabular', the data at hand.
+        classes: K, for harms that take it.
+        settings: {name: hyperparameters} of harms given by name, where they are not the defaults.
 
     Raises:
-      ValueError: for an unknown harm, one for other data, or settings that it does not take.
+        ValueError: For an unknown harm, one for other data, or settings that it does not take.
 
-    >>> list(resolve(("inversion", "label_flip"), "image"))
-    ['inversion', 'label_flip']
+    Example:
+        >>> list(resolve(("inversion", "label_flip"), "image"))
+        ['inversion', 'label_flip']
     """
     given = (harm,) if isinstance(harm, str) else harm
     for name in given:
@@ -90,24 +91,26 @@ def plant(
     out the same however many others are damaged. Donors give their untouched scans.
 
     Args:
-      samples: training samples as NumPy arrays; images raw 0..255 in uint8, bfloat16 or float32, or
-        rows of features [N, F] in float32. Not changed; dtypes are kept, uint8 rounded and clipped.
-      scenario: 'none', 'centres' or 'singles', see `plan.draw`.
-      harm: a name, several names (dealt round robin), or {name: harm function}.
-      seed: int or typed key.
-      classes: K, of the labels.
-      settings: hyperparameters of harms given by name, see `resolve`.
-      **choice: `count`, `centres`, `centre_names`, `min_scans`, `max_fraction` of `plan.draw`.
+        samples: Training samples as NumPy arrays; images raw 0..255 in uint8, bfloat16 or float32,
+            or rows of features [N, F] in float32. Not changed; dtypes are kept, uint8 rounded and
+            clipped.
+        scenario: 'none', 'centres' or 'singles', see `plan.draw`.
+        harm: A name, several names (dealt round robin), or {name: harm function}.
+        seed: An int or a typed key.
+        classes: K, of the labels.
+        settings: Hyperparameters of harms given by name, see `resolve`.
+        **choice: `count`, `centres`, `centre_names`, `min_scans`, `max_fraction` of `plan.draw`.
 
     Raises:
-      ValueError: as `plan.draw` and `resolve`, or for images outside 0..255.
+        ValueError: As `plan.draw` and `resolve`, or for images outside 0..255.
 
-    >>> image, label = np.full((40, 4, 4, 4), 55, np.uint8), np.tile([0, 1], 20)
-    >>> centre, identity = np.repeat(np.arange(8), 5), np.arange(40, dtype=np.uint32)
-    >>> samples = types.Samples(image, label, centre, identity)
-    >>> damaged, corrupted, kind = plant(samples, "singles", "inversion", seed=0, count=3)
-    >>> int(corrupted.sum()), damaged.image[corrupted].min(), kind.count("inversion")
-    (3, np.uint8(200), 3)
+    Example:
+        >>> image, label = np.full((40, 4, 4, 4), 55, np.uint8), np.tile([0, 1], 20)
+        >>> centre, identity = np.repeat(np.arange(8), 5), np.arange(40, dtype=np.uint32)
+        >>> samples = types.Samples(image, label, centre, identity)
+        >>> damaged, corrupted, kind = plant(samples, "singles", "inversion", seed=0, count=3)
+        >>> int(corrupted.sum()), damaged.image[corrupted].min(), kind.count("inversion")
+        (3, np.uint8(200), 3)
     """
     if scenario == "none":
         harm = {}

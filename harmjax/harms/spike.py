@@ -16,18 +16,19 @@ def spike(strength: float = 0.6, num_spikes: int = 3) -> harms.Harm:
     cycles per field of view off the centre along axes 0 and 1, and up to 12 along axis 2.
 
     Args:
-      strength: brightness of a spike over that of the centre of k-space.
-      num_spikes: how many.
+        strength: Brightness of a spike over that of the centre of k-space.
+        num_spikes: How many.
 
     References:
-      Zhuo, Gullapalli (2006). AAPM/RSNA physics tutorial for residents: MR artifacts, safety, and
-      quality control. RadioGraphics 26:275-297. doi:10.1148/rg.261055134
+        Zhuo, Gullapalli (2006). AAPM/RSNA physics tutorial for residents: MR artifacts, safety, and
+        quality control. RadioGraphics 26:275-297. doi:10.1148/rg.261055134
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.full((8, 8, 8), 80.0)
-    >>> striped, _ = spike()(jax.random.key(0), scan, 1, scan)
-    >>> bool(striped.std() > 10)
-    True
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.full((8, 8, 8), 80.0)
+        >>> striped, _ = spike()(jax.random.key(0), scan, 1, scan)
+        >>> bool(striped.std() > 10)
+        True
     """
 
     def harm(key, scan, label, donor):

@@ -12,16 +12,17 @@ def swapped_columns(columns: tuple[int, int] | None = None) -> harms.Harm:
     """Returns a harm that exchanges two features of a row.
 
     Args:
-      columns: their indices; None draws, per sample, two whose values differ (a missing value
-        differs from a recorded one).
+        columns: Their indices; None draws, per sample, two whose values differ (a missing value
+            differs from a recorded one).
 
     Raises:
-      ValueError: when traced with a row that lacks one of the columns.
+        ValueError: When traced with a row that lacks one of the columns.
 
-    >>> import jax, jax.numpy as jnp
-    >>> row = jnp.array([1.0, 2.0, 3.0])
-    >>> swapped_columns(columns=(0, 2))(jax.random.key(0), row, 1, row)[0].tolist()
-    [3.0, 2.0, 1.0]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> row = jnp.array([1.0, 2.0, 3.0])
+        >>> swapped_columns(columns=(0, 2))(jax.random.key(0), row, 1, row)[0].tolist()
+        [3.0, 2.0, 1.0]
     """
 
     def harm(key, scan, label, donor):

@@ -12,15 +12,16 @@ def thick_slices(num_slices: int = 12, axis: int = 1) -> harms.Harm:
     """Returns a harm that averages the scan over thick slices.
 
     Args:
-      num_slices: slices over the whole field of view; 12 over 192 mm are 16 mm thick. As many as
-        there are voxels, or more, change nothing.
-      axis: across the slices. 1 is a coronal scan, blurred in plane where samples are axial slices;
-        2 is an axial scan, for volumes only.
+        num_slices: Slices over the whole field of view; 12 over 192 mm are 16 mm thick. As many as
+            there are voxels, or more, change nothing.
+        axis: Across the slices. 1 is a coronal scan, blurred in plane where samples are axial
+            slices; 2 is an axial scan, for volumes only.
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan = jnp.arange(4.0).reshape(1, 4, 1)
-    >>> thick_slices(num_slices=2)(jax.random.key(0), scan, 1, scan)[0].ravel().tolist()
-    [0.5, 0.5, 2.5, 2.5]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan = jnp.arange(4.0).reshape(1, 4, 1)
+        >>> thick_slices(num_slices=2)(jax.random.key(0), scan, 1, scan)[0].ravel().tolist()
+        [0.5, 0.5, 2.5, 2.5]
     """
 
     def harm(key, scan, label, donor):

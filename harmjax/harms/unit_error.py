@@ -14,18 +14,20 @@ def unit_error(column: int | None = None, factor: float = 38.67, offset: float =
     Meant for features in their own units, before any standardisation. Missing stays missing.
 
     Args:
-      column: index of the feature; None draws one per sample among those recorded and not zero.
-      factor: 38.67 takes cholesterol from mmol/l to mg/dl (1 / 38.67 back), 18.02 glucose,
-        2.205 kilograms to pounds, 1.8 with offset 32 Celsius to Fahrenheit.
-      offset: in the new unit.
+        column: Index of the feature; None draws one per sample among those recorded and not zero.
+        factor: 38.67 takes cholesterol from mmol/l to mg/dl (1 / 38.67 back), 18.02 glucose, 2.205
+            kilograms to pounds, 1.8 with offset 32 Celsius to Fahrenheit.
+        offset: In the new unit.
 
     Raises:
-      ValueError: when traced with a row that lacks the column.
+        ValueError: When traced with a row that lacks the column.
 
-    >>> import jax, jax.numpy as jnp
-    >>> row = jnp.array([63.0, 37.0])
-    >>> unit_error(column=1, factor=1.8, offset=32.0)(jax.random.key(0), row, 1, row)[0].tolist()
-    [63.0, 98.5999984741211]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> row = jnp.array([63.0, 37.0])
+        >>> harm = unit_error(column=1, factor=1.8, offset=32.0)
+        >>> harm(jax.random.key(0), row, 1, row)[0].tolist()
+        [63.0, 98.5999984741211]
     """
 
     def harm(key, scan, label, donor):

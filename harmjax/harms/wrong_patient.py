@@ -10,10 +10,11 @@ def wrong_patient() -> harms.Harm:
 
     The donor is of another class: a mix-up within a class would change nothing a classifier sees.
 
-    >>> import jax, jax.numpy as jnp
-    >>> scan, label = wrong_patient()(jax.random.key(0), jnp.zeros(2), 1, jnp.ones(2))
-    >>> print(scan, label)
-    [1. 1.] 1
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> scan, label = wrong_patient()(jax.random.key(0), jnp.zeros(2), 1, jnp.ones(2))
+        >>> print(scan, label)
+        [1. 1.] 1
     """
 
     def harm(key, scan, label, donor):

@@ -22,21 +22,22 @@ def cnn2d(
     """A CNN for images [B, X, Y, C] or [B, X, Y]: three blocks, a mean over space, the logits.
 
     Args:
-        width: multiplies every block's channels (16, 32, 64).
+        width: Multiplies every block's channels (16, 32, 64).
         norm: `'batch'`, `'group'` or `'none'`.
-        momentum: of batch norm's running statistics; less for cycles of a few dozen stops.
-        dropout: fraction of the features dropped in training.
-        dtype: of the convolutions, `'float32'` or `'bfloat16'`.
+        momentum: Of batch norm's running statistics; less for cycles of a few dozen stops.
+        dropout: Fraction of the features dropped in training.
+        dtype: Of the convolutions, `'float32'` or `'bfloat16'`.
         classes: K; of two, one logit z is learned and `[0, z]` returned.
 
     Raises:
-        ValueError: from `init` and `apply`, if the image has other than two or three dimensions.
+        ValueError: From `init` and `apply`, if the image has other than two or three dimensions.
 
-    >>> import jax
-    >>> image = jax.ShapeDtypeStruct((1, 28, 28), 'uint8')
-    >>> variables = jax.eval_shape(cnn2d().init, jax.random.key(0), image)
-    >>> variables.params['head']['kernel'].shape
-    (64, 1)
+    Example:
+        >>> import jax
+        >>> image = jax.ShapeDtypeStruct((1, 28, 28), 'uint8')
+        >>> variables = jax.eval_shape(cnn2d().init, jax.random.key(0), image)
+        >>> variables.params['head']['kernel'].shape
+        (64, 1)
     """
     return linen.classifier(
         _Cnn2d(

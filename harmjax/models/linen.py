@@ -15,7 +15,7 @@ def classifier(module: nn.Module) -> types.Classifier:
     """The classifier behind a module called with (image, weight, keys, train).
 
     Args:
-        module: returns (logits [B, K], features [B, F]); its variables are `params` and, with batch
+        module: Returns (logits [B, K], features [B, F]); its variables are `params` and, with batch
             norm, `batch_stats`.
     """
 

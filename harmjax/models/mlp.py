@@ -24,19 +24,20 @@ def mlp(
     """Dense layers with ReLUs on features [B, F]; `hidden=()` is logistic regression.
 
     Args:
-        hidden: units of each hidden layer.
-        width: multiplies the units.
+        hidden: Units of each hidden layer.
+        width: Multiplies the units.
         norm: `'none'`, `'batch'` or `'group'`, before each ReLU.
-        momentum: of batch norm's running statistics.
-        dropout: fraction of the last layer's inputs dropped in training.
-        dtype: of the dense layers, `'float32'` or `'bfloat16'`.
+        momentum: Of batch norm's running statistics.
+        dropout: Fraction of the last layer's inputs dropped in training.
+        dtype: Of the dense layers, `'float32'` or `'bfloat16'`.
         classes: K; of two, one logit z is learned and `[0, z]` returned.
 
-    >>> import jax
-    >>> row = jax.ShapeDtypeStruct((1, 10), 'float32')
-    >>> variables = jax.eval_shape(mlp(hidden=(16,)).init, jax.random.key(0), row)
-    >>> variables.params['dense_1']['kernel'].shape
-    (10, 16)
+    Example:
+        >>> import jax
+        >>> row = jax.ShapeDtypeStruct((1, 10), 'float32')
+        >>> variables = jax.eval_shape(mlp(hidden=(16,)).init, jax.random.key(0), row)
+        >>> variables.params['dense_1']['kernel'].shape
+        (10, 16)
     """
     return linen.classifier(
         _Mlp(

@@ -28,26 +28,27 @@ def sfcn(
     what the last layer sees. Parameters and logits are float32.
 
     Args:
-        width: multiplies every block's channels.
+        width: Multiplies every block's channels.
         norm: `'batch'` as published, or `'group'`, `'none'`.
-        momentum: of batch norm's running statistics; less for cycles of a few dozen stops.
-        dropout: fraction of the features dropped in training.
-        dtype: of the convolutions, `'float32'` or `'bfloat16'`.
+        momentum: Of batch norm's running statistics; less for cycles of a few dozen stops.
+        dropout: Fraction of the features dropped in training.
+        dtype: Of the convolutions, `'float32'` or `'bfloat16'`.
         classes: K; of two, one logit z is learned and `[0, z]` returned.
 
     Raises:
-        ValueError: from `init` and `apply`, if the image has a side below 33 voxels.
+        ValueError: From `init` and `apply`, if the image has a side below 33 voxels.
 
     References:
         Peng, Gong, Beckmann, Vedaldi & Smith, Accurate brain age prediction with lightweight deep
         neural networks, Medical Image Analysis 68, 2021, doi 10.1016/j.media.2020.101871.
         Souza et al., npj Digital Medicine 2025, doi 10.1038/s41746-025-01499-0.
 
-    >>> import jax
-    >>> image = jax.ShapeDtypeStruct((1, 40, 48, 40), 'uint8')
-    >>> variables = jax.eval_shape(sfcn(width=1 / 4).init, jax.random.key(0), image)
-    >>> variables.params['block_1']['kernel'].shape
-    (3, 3, 3, 1, 8)
+    Example:
+        >>> import jax
+        >>> image = jax.ShapeDtypeStruct((1, 40, 48, 40), 'uint8')
+        >>> variables = jax.eval_shape(sfcn(width=1 / 4).init, jax.random.key(0), image)
+        >>> variables.params['block_1']['kernel'].shape
+        (3, 3, 3, 1, 8)
     """
     return linen.classifier(
         _Sfcn(

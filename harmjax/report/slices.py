@@ -35,7 +35,7 @@ def grid(shape, spacing: float):
 
     Args:
         shape: (X, Y, Z), or (X, Y, C) of axial slices.
-        spacing: mm.
+        spacing: In mm.
     """
     expected, affine = nifti.grid(spacing)
     return affine if tuple(shape[:2]) == expected[:2] else None

@@ -38,11 +38,11 @@ def product(function, module: nn.Module, x, kernel) -> types.PyTree:
     """`function(x, kernel)`, in which each sample sees its own kernel.
 
     Args:
-        function: of which samples see nothing of each other; such as `conv.convolve`. Returns
+        function: Of which samples see nothing of each other; such as `conv.convolve`. Returns
             arrays [B, ...].
-        module: whose parameter `kernel` it is.
+        module: Whose parameter `kernel` it is.
         x: [B, ...].
-        kernel: of x's dtype.
+        kernel: Of x's dtype.
     """
     result = function(x, kernel)
     along: types.PyTree = module.get_variable("along", "kernel")

@@ -41,8 +41,8 @@ def convolve_and_pool(x: types.Array, kernel: types.Array) -> types.Array:
     differentiates it or `first` suits it.
 
     Args:
-        x: as for `convolve`; uint8 if `first` suits it.
-        kernel: as for `convolve`.
+        x: As for `convolve`; uint8 if `first` suits it.
+        kernel: As for `convolve`.
     """
     if x.ndim == 4:
         return convolve_and_pool(x[:, None], kernel[None])[:, 0]

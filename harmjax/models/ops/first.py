@@ -27,7 +27,7 @@ def pooled(x: types.Array, kernel: types.Array) -> types.Array:
     The derivative is shared evenly among equal maxima, as in `pool.max_pool`.
 
     Args:
-        x: as for `moments`.
-        kernel: as for `moments`.
+        x: As for `moments`.
+        kernel: As for `moments`.
     """
     return FORMS[forms.current()].pooled(x, kernel)

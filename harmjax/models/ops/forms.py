@@ -22,7 +22,7 @@ def asked() -> str | None:
     """The form that is forced, or None.
 
     Raises:
-        ValueError: there is no such form.
+        ValueError: There is no such form.
     """
     if forced.value is not None:
         plugins.one_of("form", forced.value, NAMES)

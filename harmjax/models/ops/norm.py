@@ -96,11 +96,11 @@ def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.
 
     Args:
         kind: `'batch'`, `'group'` or `'none'`.
-        name: its name among the parameters.
-        momentum: of the running statistics of `'batch'`.
+        name: Its name among the parameters.
+        momentum: Of the running statistics of `'batch'`.
 
     Raises:
-        ValueError: another kind.
+        ValueError: Another kind.
     """
     plugins.one_of("norm", kind, KINDS)
     if kind == "batch":
@@ -143,7 +143,7 @@ def dropout(x: types.Array, keys: types.Array, rate: float) -> types.Array:
     Args:
         x: [B, ...].
         keys: [B] typed PRNG keys; the mask of a sample depends on its own key only.
-        rate: fraction, 0 <= rate < 1.
+        rate: Fraction, 0 <= rate < 1.
 
     References:
         Srivastava et al., Dropout, JMLR 15, 2014.

@@ -16,8 +16,8 @@ def convolution(x: types.Array, kernel: types.Array, conv2d: Callable) -> types.
     the smaller side: as input channels, or as output channels summed afterwards, in float32.
 
     Args:
-        x: as above.
-        kernel: as above, of odd sides.
+        x: As above.
+        kernel: As above, of odd sides.
         conv2d: (x [N, Y, Z, C], kernel [b, c, C, D]) -> [N, Y, Z, D], 'same'.
     """
     batch, depth, *plane, inputs = x.shape
