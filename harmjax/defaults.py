@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     # word or several, or a threshold such as '>0'.
     words = ("subject", "session", "centre", "label", "path", "sex", "age", "split")
     data.columns = ml_collections.ConfigDict({w: "" for w in (*words, "positive", "negative")})
-    data.classes = ()  # names of the classes in order; () for control and patient
+    data.classes = ()  # names of the classes in order; () for controls and patients
     # Of each class a word or several, a threshold such as '>2' or a range such as '1..2'; '' for
     # the class's name and its number, from 0; () for all of them.
     data.words = ()
@@ -28,7 +28,6 @@ def get_config() -> ml_collections.ConfigDict:
     # Of BIDS file names, where a session has several T1w files; 'none' for files without it.
     entities = ("space", "res", "acq", "ce", "rec", "run", "desc")
     data.entities = ml_collections.ConfigDict({entity: "" for entity in entities})
-    data.classes = ()  # names of the classes in order; () for controls and patients
     data.spacing = 4.0  # mm, of the model's grid in a 160 x 192 x 160 mm box
     data.intensity = "raw"  # raw | percentile | zscore
     data.percentiles = (0.5, 99.5)  # of the nonzero voxels, for 'percentile'

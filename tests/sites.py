@@ -51,7 +51,7 @@ def messages(learner, train, held_out, key, **options):
     """The answers of `memory.memory` over the same samples, each from a message and back."""
     each = sites(learner, train, {"verification": held_out}, key, **options)
     names = classes.NAMES[learner.task.num_classes]
-    factory = loopback.loopback([one.handle for one in each], names)
+    factory = loopback.loopback(each, names)
     return factory(learner, train, held_out, key, **options)
 
 
@@ -79,4 +79,4 @@ def of_study(config, study):
         minimum=config.train.minimum_group,
         groups=study.groups,
     )
-    return loopback.loopback([one.handle for one in each], study.classes)
+    return loopback.loopback(each, study.classes)

@@ -156,7 +156,7 @@ def evaluated(num_classes, minimum):
     each = sites.sites(
         lrn, train, held_out, jax.random.key(7), chunk=8, minimum=minimum, groups=groups
     )
-    fed = loopback.loopback([one.handle for one in each], classes.NAMES[num_classes])(
+    fed = loopback.loopback(each, classes.NAMES[num_classes])(
         lrn, train, held_out["verification"], jax.random.key(7)
     )
     model = jax.jit(lrn.init)(jax.random.key(0), train.image[:1])

@@ -307,7 +307,7 @@ def test_less_than_half_of_the_box_is_left_out(tmp_path, sides, share, align):
     voxels, affine = part_of_box(sides)
     path = nifti.write(tmp_path / "a.nii", voxels, affine)
     with pytest.raises(ValueError, match=f"covers {share} of the model's box, less than 50%"):
-        nifti.read(path, *nifti.grid(8), align=align)
+        nifti.load(path, *nifti.grid(8), align=align)
 
 
 def test_a_scan_without_contrast_in_the_box_is_left_out(tmp_path):
@@ -316,9 +316,9 @@ def test_a_scan_without_contrast_in_the_box_is_left_out(tmp_path):
     voxels[3:5, 3:5, 3:5] = 200
     path = nifti.write(tmp_path / "a.nii", voxels, grid)
     with pytest.raises(ValueError, match="only 0.08% of the voxels inside .* differ from 7"):
-        nifti.read(path, shape, grid)
+        nifti.load(path, shape, grid)
     big, affine = np.random.default_rng(0).normal(500, 1, (40, 48, 40)), grid.copy()
     big[:8], affine[:3, 3] = 4000, grid[:3, 3] - 80
     path = nifti.write(tmp_path / "b.nii", big, affine)
     with pytest.raises(ValueError, match=r"shows 0.1% of the scan's contrast \(49\d"):
-        nifti.read(path, shape, grid, align="centre")
+        nifti.load(path, shape, grid, align="centre")

@@ -54,7 +54,7 @@ def test_write_and_read_agree(tmp_path, dtype):
     volume = np.zeros(SHAPE, dtype)
     volume[3:9, 4:14, 5:9] = 1
     path = nifti.write(tmp_path / "deep" / "a.nii.gz", volume, AFFINE)
-    np.testing.assert_array_equal(nifti.read(path, SHAPE, AFFINE), volume.astype(np.float32))
+    np.testing.assert_array_equal(nifti.load(path, SHAPE, AFFINE).volume, volume.astype(np.float32))
     assert [f.name for f in path.parent.iterdir()] == ["a.nii.gz"]
 
 
@@ -85,7 +85,7 @@ def test_every_orientation_gives_the_same_volume(tmp_path, axes):
     turned = nib.Nifti1Image(volume, affine).as_reoriented(flip(axes))
     assert "".join(nib.aff2axcodes(turned.affine)) == axes
     nib.save(turned, tmp_path / "a.nii")
-    np.testing.assert_array_equal(nifti.read(tmp_path / "a.nii", SHAPE, AFFINE), volume)
+    np.testing.assert_array_equal(nifti.load(tmp_path / "a.nii", SHAPE, AFFINE).volume, volume)
 
 
 @pytest.mark.parametrize("mm", [(-36, 20, 12), (44, -60, -44)])
@@ -97,7 +97,7 @@ def test_a_bright_voxel_lands_at_its_millimetres(tmp_path, mm):
     volume[index_of(mm, affine)] = 1000
     path = nifti.write(tmp_path / "a.nii.gz", volume, affine)
     shape, grid = nifti.grid(4)
-    found = nifti.read(path, shape, grid)
+    found = nifti.load(path, shape, grid).volume
     place = np.array(np.unravel_index(found.argmax(), shape))
     assert np.abs(grid[:3, :3] @ place + grid[:3, 3] - mm).max() <= 2.01
 
@@ -110,7 +110,7 @@ def test_an_oblique_scan_is_turned_back(tmp_path):
     oblique = turn @ affine
     found = resampling.resample(volume, affine, volume.shape, oblique)
     path = nifti.write(tmp_path / "a.nii.gz", found, oblique)
-    back = nifti.read(path, volume.shape, affine)
+    back = nifti.load(path, volume.shape, affine).volume
     inner = (slice(10, -10),) * 3
     assert np.abs(back - volume)[inner].max() < 3
     assert np.abs(found - volume)[inner].max() > 20
@@ -126,7 +126,7 @@ def test_anisotropic_scans_show_the_same_head(tmp_path, voxel):
         tmp_path / "a.nii.gz", resampling.resample(fine, grid, shape, affine), affine
     )
     wanted, grid = head(4)
-    found = nifti.read(path, wanted.shape, grid)
+    found = nifti.load(path, wanted.shape, grid).volume
     inner = (slice(4, -4),) * 3
     assert np.abs(found - wanted)[inner].max() < 4
 
@@ -158,7 +158,7 @@ def test_same_voxel_size_is_cropped_or_padded_without_touching_values(tmp_path, 
     affine[:3, 3] -= np.array([2, -3, 1]) * 8 + 0.4  # 0.4 mm off the grid
     turned = nib.Nifti1Image(volume, affine).as_reoriented(flip(axes))
     nib.save(turned, tmp_path / "a.nii")
-    found = nifti.read(tmp_path / "a.nii", SHAPE, AFFINE)
+    found = nifti.load(tmp_path / "a.nii", SHAPE, AFFINE).volume
     wanted = np.full(SHAPE, 9)
     wanted[:, 3:23, :] = volume[2:22, :, 1:21]
     np.testing.assert_array_equal(found, wanted)
@@ -188,9 +188,9 @@ def test_centre_alignment_ignores_where_the_scanner_put_the_head(tmp_path):
     lost = affine.copy()
     lost[:3, 3] += (300, -40, 77)
     path = nifti.write(tmp_path / "a.nii.gz", volume, lost)
-    np.testing.assert_array_equal(nifti.read(path, SHAPE, AFFINE, align="centre"), volume)
+    np.testing.assert_array_equal(nifti.load(path, SHAPE, AFFINE, align="centre").volume, volume)
     with pytest.raises(ValueError, match=r"\[300, -40, 77\] mm off.*align='centre'"):
-        nifti.read(path, SHAPE, AFFINE)
+        nifti.load(path, SHAPE, AFFINE)
 
 
 def broken(kind, folder):
@@ -276,7 +276,7 @@ BROKEN = {
 def test_a_broken_file_is_named_with_a_remedy(tmp_path, kind):
     path = broken(kind, tmp_path)
     with pytest.raises(ValueError, match=BROKEN[kind]):
-        nifti.read(path, SHAPE, AFFINE)
+        nifti.load(path, SHAPE, AFFINE)
 
 
 STRANGERS = {  # a file's content, and what it is called
@@ -300,12 +300,12 @@ def test_another_kind_of_file_is_named_as_what_it_is(tmp_path, name):
     content, words = STRANGERS[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):
-        nifti.read(tmp_path / name, SHAPE, AFFINE)
+        nifti.load(tmp_path / name, SHAPE, AFFINE)
 
 
 def test_a_path_of_windows_is_named(tmp_path):
     with pytest.raises(ValueError, match="a path of Windows, .* with '/'"):
-        nifti.read(tmp_path / "C:\\scans\\a.nii", SHAPE, AFFINE)
+        nifti.load(tmp_path / "C:\\scans\\a.nii", SHAPE, AFFINE)
 
 
 @pytest.mark.parametrize(
@@ -319,13 +319,13 @@ def test_a_path_of_windows_is_named(tmp_path):
 def test_a_link_that_leads_nowhere_is_named(tmp_path, target, words):
     (tmp_path / "a.nii.gz").symlink_to(target)
     with pytest.raises(ValueError, match=words):
-        nifti.read(tmp_path / "a.nii.gz", SHAPE, AFFINE)
+        nifti.load(tmp_path / "a.nii.gz", SHAPE, AFFINE)
 
 
 def test_a_folder_of_dicom_files_is_told_from_another(tmp_path):
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
     with pytest.raises(ValueError, match="a folder of DICOM files: .* dcm2niix"):
-        nifti.read(tmp_path, SHAPE, AFFINE)
+        nifti.load(tmp_path, SHAPE, AFFINE)
 
 
 def test_no_memory_is_taken_for_what_a_file_cannot_hold(tmp_path):
@@ -336,7 +336,7 @@ def test_no_memory_is_taken_for_what_a_file_cannot_hold(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(head)))
     tracemalloc.start()
     with pytest.raises(ValueError, match="ask for 1,000,000,352 bytes of a compressed file"):
-        nifti.read(tmp_path / "a.nii.gz", SHAPE, AFFINE)
+        nifti.load(tmp_path / "a.nii.gz", SHAPE, AFFINE)
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 
@@ -402,12 +402,12 @@ def test_what_surrounds_a_head_by_hand(volume, wanted):
 def test_a_trailing_axis_of_one_is_dropped(tmp_path):
     volume, affine = head()
     nib.save(nib.Nifti1Image(volume[..., None], affine), tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(nifti.read(tmp_path / "a.nii.gz", SHAPE, AFFINE), volume)
+    np.testing.assert_array_equal(nifti.load(tmp_path / "a.nii.gz", SHAPE, AFFINE).volume, volume)
 
 
 def test_an_unknown_alignment_names_the_known(tmp_path):
     with pytest.raises(ValueError, match="world, centre"):
-        nifti.read(tmp_path / "a.nii", SHAPE, AFFINE, align="center")
+        nifti.load(tmp_path / "a.nii", SHAPE, AFFINE, align="center")
 
 
 def test_percentiles_by_hand():

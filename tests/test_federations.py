@@ -211,7 +211,7 @@ def test_a_site_does_what_it_knows():
     (one, *_) = sites.sites(make("memory")[0], TRAIN, {"verification": HELD_OUT}, KEY)
     for request in ({"op": "rows"}, {"model": None}, ("learn",)):
         with pytest.raises(ValueError, match="op=.*; known: learn, at, total"):
-            one.handle(wire.pack(request))
+            one(wire.pack(request))
 
 
 @pytest.mark.parametrize("name", FACTORIES)

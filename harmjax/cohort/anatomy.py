@@ -18,6 +18,7 @@ LEVELS = ((62.0, 163.0, 221.0), (29.0, 84.0, 112.0), (27.0, 138.0, 226.0), (34.0
 
 SPACING = 2.0  # mm, of the anatomies
 CONTROL = 4.0  # mm, of the grid that displacements are made on
+SOFTNESS = 4.0  # mm over which the nearest point of a skeleton changes
 
 # Midline skeletons of the right half in MNI mm, and the reach of a change around them in mm.
 # Read off the MNI152 average; x is mirrored to the left.
@@ -122,7 +123,7 @@ def tissue(image, levels):
     return np.where(floor, np.maximum(coordinate, 0.8), coordinate * inside).astype(np.float32)
 
 
-def pull(points, reach, softness=4.0):
+def pull(points, reach):
     """Returns [3, *P] float32 mm on the control grid: `w(|d|) d`, d from a structure's skeleton.
 
     Sampling an anatomy at `x + e pull(x)` shows the structure smaller by a factor of about
@@ -131,13 +132,12 @@ def pull(points, reach, softness=4.0):
     Args:
         points: [Q, 3] skeleton of the right half, in MNI mm.
         reach: In mm; `w(d) = exp(-(d / reach)^2)`.
-        softness: How far, in mm, the nearest skeleton point changes.
     """
     points = np.asarray(points, np.float64)
     points = np.concatenate([points, points * (-1, 1, 1)])
     position = fields.positions(CONTROL)
     distance = np.sum((position[..., None, :] - points) ** 2, axis=-1)  # [*P, Q] mm^2
-    near = np.exp(-(distance - distance.min(-1, keepdims=True)) / (2 * softness**2))
+    near = np.exp(-(distance - distance.min(-1, keepdims=True)) / (2 * SOFTNESS**2))
     offset = position - near @ points / near.sum(-1, keepdims=True)
     fade = np.exp(-np.sum(offset**2, axis=-1, keepdims=True) / reach**2)
     return np.moveaxis(fade * offset, -1, 0).astype(np.float32)

@@ -29,7 +29,6 @@ def check(
     listed=(),
     classes=records.CLASSES,
     strict=False,
-    fewest=FEWEST_VERIFICATION,
     heading="",
 ):
     """Returns the `Findings` about the scans that are left.
@@ -42,7 +41,6 @@ def check(
             noticed only with them.
         classes: Names in order.
         strict: Whether any problem refuses the cohort as a whole.
-        fewest: Verification scans per class below which a warning is due.
         heading: How the manifest was read, in words.
 
     Raises:
@@ -56,7 +54,7 @@ def check(
     """
     counts = collections.Counter((r.split, r.label) for r in scans)
     problems = (*problems, *_centres(scans, listed))
-    warnings = tuple(_warnings(counts, fewest, classes))
+    warnings = tuple(_warnings(counts, classes))
     parts = [heading] if heading else []
     parts.append(summary(scans, classes))
     if problems:
@@ -149,17 +147,18 @@ def _centres(scans, listed):
         yield records.Problem(0, "", f"centre {centre}", what)
 
 
-def _warnings(counts, fewest, classes):
+def _warnings(counts, classes):
     called = _several(classes)
     kinds = ("false positives", "false negatives") if len(classes) == 2 else ()
     for label, errors in itertools.zip_longest(range(len(classes)), kinds, fillvalue="its errors"):
         number = counts["verification", label]
         if not number:
             yield f"verification has no {called[label]}: {errors} cannot be seen"
-        elif number < fewest:
+        elif number < FEWEST_VERIFICATION:
             yield (
-                f"verification has {number} {called[label]}, fewer than {fewest}: a single error "
-                "exceeds the published threshold, so a good scan is easily called harmful"
+                f"verification has {number} {called[label]}, fewer than {FEWEST_VERIFICATION}: a "
+                "single error exceeds the published threshold, so a good scan is easily called "
+                "harmful"
             )
     for label, name in enumerate(called):
         if not counts["test", label]:

@@ -65,7 +65,7 @@ def load(
         intensity: 'raw', 'percentile' or 'zscore', see `intensity.scale`.
         percentiles: Low and high, in percent, for 'percentile'.
         dtype: 'uint8', 'bfloat16' or 'float32'.
-        align: 'world' or 'centre', see `nifti.read`.
+        align: 'world' or 'centre', see `nifti.load`.
         slices: Axial positions in mm; images are then [X, Y, len(slices)], else [X, Y, Z].
         store: A file to keep the images in, for cohorts larger than memory and for resuming. It is
             read again as long as scans, files and settings are the same, else written anew.

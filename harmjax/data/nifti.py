@@ -100,11 +100,6 @@ def grid(spacing_mm):
     return shape, affine
 
 
-def read(path, shape, affine, *, align="world"):
-    """Returns the volume of `load`: float32 [X, Y, Z]."""
-    return load(path, shape, affine, align=align).volume
-
-
 def load(path, shape, affine, *, align="world"):
     """Returns one `Scan` on the model's grid.
 

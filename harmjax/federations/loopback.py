@@ -21,7 +21,7 @@ def loopback(
     """A factory of federations that asks centres by messages; takes the place of `memory.memory`.
 
     Args:
-        send: Of every centre, request -> answer, such as `site.Site.handle`.
+        send: Of every centre, request -> answer, such as `site.site` makes.
         classes: [K] names.
 
     Returns:

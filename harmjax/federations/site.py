@@ -1,7 +1,6 @@
 """One centre: pure operations over its own scans, each a message in and a message out."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,14 +8,6 @@ import numpy as np
 from harmjax import plugins, types
 from harmjax.engine import forward
 from harmjax.federations import assessment, stepwise, wire
-
-
-class Site(NamedTuple):
-    """What a centre shows."""
-
-    handle: Callable[[bytes], bytes]  # request -> answer
-    num_train: int
-    num_held_out: int  # verification scans
 
 
 def site(
@@ -29,8 +20,8 @@ def site(
     fold,
     width: int,
     minimum: int,
-) -> Site:
-    """A centre over its own scans.
+) -> Callable[[bytes], bytes]:
+    """A centre over its own scans: the function from a request to its answer.
 
     Args:
         learner: Agreed on by all.
@@ -109,7 +100,7 @@ def site(
         plugins.one_of("op", op, operations)
         return wire.pack(operations[op](asked))
 
-    return Site(handle, len(train.label), len(verification.label))
+    return handle
 
 
 def measure_of(told) -> types.Measure:

@@ -64,6 +64,4 @@ class _Cnn2d(nn.Module):
             block = linen.Block(width, 3, self.norm, True, self.momentum, self.dtype, name=name)
             x = block(x, weight, train)
         features = x.astype(jnp.float32).mean((1, 2))
-        if train:
-            features = norms.dropout(features, keys, self.dropout)
-        return linen.head(features, self.classes), features
+        return linen.head(self, features, keys, train)

@@ -109,13 +109,21 @@ class Dense(nn.Module):
         return alongs.product(jnp.matmul, self, x, kernel) + bias
 
 
-def head(x: types.Array, classes: int) -> types.Array:
-    """Float32 logits [B, K] of features [B, F] by a dense layer, inside a compact module.
+def head(module: nn.Module, features: types.Array, keys, train: bool):
+    """Logits [B, K] of float32 features [B, F] by a dense layer, and the features after dropout.
 
     Of two classes the layer has one unit, the published logit z, and the logits are `[0, z]`.
+
+    Args:
+        module: Compact, with `dropout` and `classes`.
+        features: [B, F] float32.
+        keys: [B] typed keys of the dropout; unused unless `train`.
+        train: Whether features are dropped.
     """
-    found = Dense(1 if classes == 2 else classes, name="head")(x.astype(jnp.float32))
-    return jnp.pad(found, ((0, 0), (1, 0))) if classes == 2 else found
+    if train:
+        features = norms.dropout(features, keys, module.dropout)
+    found = Dense(1 if module.classes == 2 else module.classes, name="head")(features)
+    return (jnp.pad(found, ((0, 0), (1, 0))) if module.classes == 2 else found), features
 
 
 def scaled(channels: int, width: float) -> int:

@@ -71,6 +71,4 @@ class _Mlp(nn.Module):
             factor, shift = layer(moments, jnp.zeros(x.shape[-1]), weight, train)
             x = nn.relu(x * factor + shift).astype(x.dtype)
         features = x.astype(jnp.float32)
-        if train:
-            features = norms.dropout(features, keys, self.dropout)
-        return linen.head(features, self.classes), features
+        return linen.head(self, features, keys, train)

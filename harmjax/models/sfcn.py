@@ -79,9 +79,7 @@ class _Sfcn(nn.Module):
             x = block(x, weight, train)
         x = pool.average_pool(x).astype(jnp.float32)
         features = x.reshape(x.shape[0], -1)
-        if train:
-            features = norms.dropout(features, keys, self.dropout)
-        return linen.head(features, self.classes), features
+        return linen.head(self, features, keys, train)
 
 
 def _check_shape(shape):

@@ -192,15 +192,15 @@ def setting(results: Results, name: str, default=None):
     return found
 
 
-def curve(rows, split: str, name: str, group: str = "all"):
-    """Cycles and values of one metric of one split and group."""
-    chosen = [r for r in rows if r["split"] == split and r["group"] == group]
+def curve(rows, split: str, name: str):
+    """Cycles and values of one metric over all scans of one split."""
+    chosen = [r for r in rows if r["split"] == split and r["group"] == "all"]
     return column(chosen, "cycle"), column(chosen, name)
 
 
-def last(results: Results, split: str = "test") -> list[dict]:
-    """Rows of the delivered model, one per subgroup; [] if it was never measured."""
-    rows = [r for r in results.delivered or results.metrics if r["split"] == split]
+def last(results: Results) -> list[dict]:
+    """Rows of the delivered model on the test scans, by subgroup; [] if it was never measured."""
+    rows = [r for r in results.delivered or results.metrics if r["split"] == "test"]
     return [r for r in rows if r["cycle"] == rows[-1]["cycle"]]
 
 

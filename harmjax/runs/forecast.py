@@ -2,7 +2,6 @@
 
 import resource
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -44,9 +43,7 @@ class Forecast(NamedTuple):
         return sum(self.passes[kind] * self.seconds[kind] for kind in self.passes)
 
 
-def forecast(
-    config, study: preparation.Study, *, timer: Callable[[], float] = time.perf_counter
-) -> Forecast:
+def forecast(config, study: preparation.Study) -> Forecast:
     """The forecast of the run that a config describes.
 
     What centres would be asked in a cycle is read off the policy itself, with a federation that
@@ -55,7 +52,6 @@ def forecast(
     Args:
         config: See `configs/`.
         study: From `preparation.prepare`.
-        timer: Seconds since some moment.
 
     Raises:
         ValueError: Settings that cannot work.
@@ -78,7 +74,7 @@ def forecast(
     measured = len(study.verification.label) + len(study.test.label)
     passes["forward"] += (train.cycles + delivery) * measured  # metrics after every cycle
     step, chunk = _step(config, study, learner, model), _chunk(config, study, learner, model)
-    seconds = {"gradient": _seconds(step, timer), "forward": _seconds(chunk, timer)}
+    seconds = {"gradient": _seconds(step), "forward": _seconds(chunk)}
     seconds["jvp"] = seconds["forward"] * logbook.FORWARD_EQUIVALENTS["jvp"]
     return Forecast(
         process_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE,
@@ -148,15 +144,15 @@ def _chunk(config, study, learner, model):
     return jax.jit(learner.logits).lower(*arguments).compile(), arguments, len(images)
 
 
-def _seconds(program, timer) -> float:
+def _seconds(program) -> float:
     """Seconds a sample, the median of a few calls after the first."""
     compiled, arguments, size = program
     jax.block_until_ready(compiled(*arguments))
     taken = []
     for _ in range(REPEATS):
-        began = timer()
+        began = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
-        taken.append(timer() - began)
+        taken.append(time.perf_counter() - began)
     return float(np.median(taken)) / size
 
 

@@ -9,6 +9,7 @@ from harmjax.engine.apart import apart
 
 GRADIENTS = {"loss": "gradient", "error": "error_gradient"}
 DERIVATIVES = ("jvp", "difference")
+STEP = 1e-3  # of a difference, as a fraction of the parameters' norm
 
 
 def alignment(
@@ -107,7 +108,6 @@ def losses_along(
     batch: types.Batch,
     direction,
     derivative: str = "jvp",
-    step: float = 1e-3,
 ):
     """Derivative [B] of every sample's loss along a direction in the space of the parameters.
 
@@ -116,8 +116,7 @@ def losses_along(
         model: Where the derivative is taken.
         batch: B samples.
         direction: Shaped as the parameters.
-        derivative: 'jvp' or 'difference'.
-        step: Of the difference, as a fraction of the parameters' norm.
+        derivative: 'jvp' or 'difference', of a step of `STEP` times the parameters' norm.
     """
 
     def of_samples(params):
@@ -130,7 +129,7 @@ def losses_along(
         return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
 
     length = norm(direction)
-    size = step * norm(model.params) / jnp.where(length > 0, length, 1.0)
+    size = STEP * norm(model.params) / jnp.where(length > 0, length, 1.0)
 
     def moved(by):
         return jax.tree.map(lambda p, d: p + by * d, model.params, direction)
