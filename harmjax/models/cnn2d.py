@@ -39,21 +39,10 @@ def cnn2d(
         >>> variables.params['head']['kernel'].shape
         (64, 1)
     """
-    return linen.classifier(
-        _Cnn2d(
-            width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype, classes=classes
-        )
-    )
+    return linen.classifier(_Cnn2d(width, norm, momentum, dropout, dtype, classes))
 
 
-class _Cnn2d(nn.Module):
-    width: float
-    norm: str
-    momentum: float
-    dropout: float
-    dtype: str
-    classes: int
-
+class _Cnn2d(linen.Network):
     @nn.compact
     def __call__(self, image, weight, keys, train):
         if image.ndim not in (3, 4):

@@ -40,6 +40,17 @@ def classifier(module: nn.Module) -> types.Classifier:
     return types.Classifier(init, apply)
 
 
+class Network(nn.Module):
+    """What every network here is told, see the factories."""
+
+    width: float
+    norm: str
+    momentum: float
+    dropout: float
+    dtype: str
+    classes: int
+
+
 class Block(nn.Module):
     """Convolution with bias, normalisation, max-pooling by 2 unless `pooled` is off, ReLU.
 
@@ -109,13 +120,13 @@ class Dense(nn.Module):
         return alongs.product(jnp.matmul, self, x, kernel) + bias
 
 
-def head(module: nn.Module, features: types.Array, keys, train: bool):
+def head(module: Network, features: types.Array, keys, train: bool):
     """Logits [B, K] of float32 features [B, F] by a dense layer, and the features after dropout.
 
     Of two classes the layer has one unit, the published logit z, and the logits are `[0, z]`.
 
     Args:
-        module: Compact, with `dropout` and `classes`.
+        module: Whose `__call__` is compact.
         features: [B, F] float32.
         keys: [B] typed keys of the dropout; unused unless `train`.
         train: Whether features are dropped.

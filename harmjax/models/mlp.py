@@ -39,27 +39,11 @@ def mlp(
         >>> variables.params['dense_1']['kernel'].shape
         (10, 16)
     """
-    return linen.classifier(
-        _Mlp(
-            hidden=tuple(hidden),
-            width=width,
-            norm=norm,
-            momentum=momentum,
-            dropout=dropout,
-            dtype=dtype,
-            classes=classes,
-        )
-    )
+    return linen.classifier(_Mlp(width, norm, momentum, dropout, dtype, classes, tuple(hidden)))
 
 
-class _Mlp(nn.Module):
+class _Mlp(linen.Network):
     hidden: tuple[int, ...]
-    width: float
-    norm: str
-    momentum: float
-    dropout: float
-    dtype: str
-    classes: int
 
     @nn.compact
     def __call__(self, image, weight, keys, train):

@@ -50,21 +50,10 @@ def sfcn(
         >>> variables.params['block_1']['kernel'].shape
         (3, 3, 3, 1, 8)
     """
-    return linen.classifier(
-        _Sfcn(
-            width=width, norm=norm, momentum=momentum, dropout=dropout, dtype=dtype, classes=classes
-        )
-    )
+    return linen.classifier(_Sfcn(width, norm, momentum, dropout, dtype, classes))
 
 
-class _Sfcn(nn.Module):
-    width: float
-    norm: str
-    momentum: float
-    dropout: float
-    dtype: str
-    classes: int
-
+class _Sfcn(linen.Network):
     @nn.compact
     def __call__(self, image, weight, keys, train):
         _check_shape(image.shape)
