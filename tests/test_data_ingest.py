@@ -25,8 +25,9 @@ def record(i, *, session="", **known):
     return records.Record(row=2 + i, subject=f"s{i}", session=session, label=i % 2, **known)
 
 
-def load(scans, **settings):
-    return ingest.load(scans, **{"spacing": 16, "progress": False, **settings})
+def load(scans, *, store=None, unique=True, **settings):
+    how = ingest.Resampling(**{"spacing": 16, **settings})
+    return ingest.load(scans, how, store=store, unique=unique, progress=False)
 
 
 def subjects(cohort):

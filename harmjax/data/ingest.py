@@ -13,8 +13,7 @@ import numpy as np
 import tqdm
 
 from harmjax import plugins, types, workdirs
-from harmjax.data import intensity as intensities
-from harmjax.data import nifti, records
+from harmjax.data import intensity, nifti, records
 
 # Raise it when reading the same file gives other voxels than before.
 FORMAT = 2
@@ -31,6 +30,17 @@ class Cohort(NamedTuple):
     notices: tuple[records.Problem, ...] = ()  # about scans that are used
 
 
+class Resampling(NamedTuple):
+    """How a scan becomes an image: group `data` of a config has the same names."""
+
+    spacing: float = 4.0  # mm, voxel size of the model's grid
+    intensity: str = "raw"  # 'raw', 'percentile' or 'zscore', see `intensity.scale`
+    percentiles: tuple[float, float] = (0.5, 99.5)  # low and high, in percent, for 'percentile'
+    dtype: str = "uint8"  # 'uint8', 'bfloat16' or 'float32'
+    align: str = "world"  # 'world' or 'centre', see `nifti.load`
+    slices: tuple[float, ...] = ()  # mm, axial; images are then [X, Y, len(slices)], not [X, Y, Z]
+
+
 class _Read(NamedTuple):
     """What reading all scans gave besides the images, by index of the scan."""
 
@@ -39,19 +49,7 @@ class _Read(NamedTuple):
     notices: dict[int, list[str]]
 
 
-def load(
-    scans,
-    *,
-    spacing=4.0,
-    intensity="raw",
-    percentiles=(0.5, 99.5),
-    dtype="uint8",
-    align="world",
-    slices=(),
-    store=None,
-    unique=True,
-    progress=True,
-):
+def load(scans, how: Resampling, *, store=None, unique=True, progress=True):
     """Returns (Cohort, problems): scans that cannot be read are left out, each with a problem.
 
     So are all records of one image (the same voxels, whatever the file is called, however it is
@@ -61,12 +59,7 @@ def load(
     Args:
         scans: Records with a path and a split; one without a path is a person who was taken out of
             the data while a run goes on, and whose image is 0.
-        spacing: Voxel size of the model's grid in mm.
-        intensity: 'raw', 'percentile' or 'zscore', see `intensity.scale`.
-        percentiles: Low and high, in percent, for 'percentile'.
-        dtype: 'uint8', 'bfloat16' or 'float32'.
-        align: 'world' or 'centre', see `nifti.load`.
-        slices: Axial positions in mm; images are then [X, Y, len(slices)], else [X, Y, Z].
+        how: From a scan to its image.
         store: A file to keep the images in, for cohorts larger than memory and for resuming. It is
             read again as long as scans, files and settings are the same, else written anew.
         unique: Whether records of one image are left out; else each has a notice.
@@ -83,26 +76,35 @@ def load(
         >>> one = records.Record(
         ...     row=2, subject="a", session="", centre="A", label=1, split="train", path=str(path)
         ... )
-        >>> cohort, problems = load([one], spacing=16, progress=False)
+        >>> cohort, problems = load([one], Resampling(spacing=16), progress=False)
         >>> cohort.images.shape, cohort.centres, problems
         ((1, 10, 12, 10), ('A',), ())
     """
-    intensities.validate(intensity, percentiles, dtype)
-    shape, affine = nifti.grid(spacing)
-    planes = _planes(slices, shape, affine)
+    intensity.validate(how.intensity, how.percentiles, how.dtype)
+    grid, affine = nifti.grid(how.spacing)
+    planes = _planes(how.slices, grid, affine)
     scans = in_order(scans)
 
     def image(path):
         if not path:
             return 0, nifti.Scan(np.empty(0), 0.0, 1.0, "", ())
-        scan = nifti.load(path, shape, affine, align=align)
-        volume = intensities.scale(scan.volume, intensity, percentiles, scan.background)
+        scan = nifti.load(path, grid, affine, align=how.align)
+        volume = intensity.scale(scan.volume, how.intensity, how.percentiles, scan.background)
         volume = volume if planes is None else volume[:, :, planes]
-        return intensities.store(volume, dtype), scan
+        return intensity.store(volume, how.dtype), scan
 
-    side = shape if planes is None else (*shape[:2], len(planes))
-    settings = (FORMAT, float(spacing), intensity, *map(float, percentiles), dtype, align, planes)
-    images, done = _images(scans, image, side, dtype, settings, store, unique, progress)
+    def filled(images):
+        done = _fill(images, scans, image, progress)
+        return images[: _close_up(images, _left_out(scans, done, unique))], done
+
+    sides = grid if planes is None else (*grid[:2], len(planes))
+    shape, dtype = (len(scans), *sides), intensity.DTYPES[how.dtype]
+    if store is None:
+        images, done = filled(np.empty(shape, dtype))
+    else:
+        mark = _fingerprint(scans, (FORMAT, how, planes, unique))
+        images, done = _stored(pathlib.Path(store), mark, shape, dtype, filled)
+        images = images[: len(scans) - len(_left_out(scans, done, unique))]
     failures = _left_out(scans, done, unique)
     good = [i for i in range(len(scans)) if i not in failures]
     notices = {i: list(what) for i, what in done.notices.items()}
@@ -200,28 +202,20 @@ def _named(scan):
     return f"row {scan.row} (subject {scan.subject}{session}, centre {scan.centre})"
 
 
-def _images(scans, image, side, dtype, settings, store, unique, progress):
-    """Returns (images [R, *side] without those left out, what else reading gave)."""
-    dtype = intensities.DTYPES[dtype]
-    if store is None:
-        images = np.empty((len(scans), *side), dtype)
-        done = _fill(images, scans, image, progress)
-        return images[: _close_up(images, _left_out(scans, done, unique))], done
-    store = pathlib.Path(store)
+def _stored(store, mark, shape, dtype, filled):
+    """Returns (images [R, *S] of a store, what else reading gave), read anew by `filled` if due."""
     note = store.with_name(store.name + ".json")
-    mark = _fingerprint(scans, side, (*settings, unique))
-    done = _known(note, mark, math.prod((len(scans), *side)) * np.dtype(dtype).itemsize)
+    done = _known(note, mark, math.prod(shape) * dtype.itemsize)
     if done is None:
         store.parent.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)
-        images = _map(store, dtype, (len(scans), *side), "w+")
-        done = _fill(images, scans, image, progress)
-        if _close_up(images, _left_out(scans, done, unique)):
+        images = _map(store, dtype, shape, "w+")
+        good, done = filled(images)
+        if len(good):
             images.flush()
         # The note comes last: a store without one was interrupted and is written anew.
         workdirs.write(note, json.dumps({"fingerprint": mark, **done._asdict()}, indent=1))
-    num_good = len(scans) - len(_left_out(scans, done, unique))
-    return _map(store, dtype, (len(scans), *side), "r")[:num_good], done
+    return _map(store, dtype, shape, "r"), done
 
 
 def _fill(images, scans, image, progress):
@@ -286,8 +280,8 @@ def _map(store, dtype, shape, mode):
     return np.memmap(store, dtype, mode, shape=shape)
 
 
-def _fingerprint(scans, side, settings):
-    digest = hashlib.sha256(repr((side, settings)).encode())
+def _fingerprint(scans, settings):
+    digest = hashlib.sha256(repr(settings).encode())
     for r in scans:
         digest.update(r.path.encode(errors="surrogateescape"))
         for file in nifti.files(r.path):

@@ -276,18 +276,8 @@ def read_scans(scans, data, store, *, unique: bool = True, progress: bool):
     """
     if data.features:
         return tabular.load(scans, names=tuple(data.features), missing=dict(data.missing))
-    return ingest.load(
-        scans,
-        spacing=data.spacing,
-        intensity=data.intensity,
-        percentiles=data.percentiles,
-        dtype=data.dtype,
-        align=data.align,
-        slices=data.slices,
-        store=store,
-        unique=unique,
-        progress=progress,
-    )
+    how = ingest.Resampling(*(data[name] for name in ingest.Resampling._fields))
+    return ingest.load(scans, how, store=store, unique=unique, progress=progress)
 
 
 def _standardised(study: Study, data, workdir, is_new: bool) -> Study:

@@ -111,7 +111,8 @@ def judged(path, sound, kind="", told=""):
         row=2, subject="s", session="", centre="A", label=0, split="train", path=str(path)
     )
     try:
-        cohort, problems = ingest.load([scan], spacing=SPACING, dtype="float32", progress=False)
+        how = ingest.Resampling(spacing=SPACING, dtype="float32")
+        cohort, problems = ingest.load([scan], how, progress=False)
     except Exception as error:
         return "crashed", f"{type(error).__name__}: {error}"
     if problems:
