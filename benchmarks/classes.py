@@ -21,7 +21,7 @@ from benchmarks import record
 from configs import classes as cohort
 from configs import heart
 from harmjax import defaults, metrics, types
-from harmjax.harms import scenario
+from harmjax.harms import plan, scenario
 from harmjax.runs import preparation, training
 
 POLICIES = ("none", "verify_revisit", "screen", "oracle")
@@ -56,11 +56,10 @@ def digits(planted, seed):
     if planted != "none":
         train, corrupted, kind = scenario.plant(
             train,
-            planted,
+            plan.Choice(planted, count=40 if planted == "singles" else 2),
             ("label_flip", "inversion"),
             seed=seed,
             classes=10,
-            count=40 if planted == "singles" else 2,
         )
     groups = {
         split: list(metrics.groups([""] * len(s.label), [np.nan] * len(s.label)))

@@ -32,7 +32,7 @@ def check_untouched(samples, damaged, corrupted):
 
 def test_none_changes_nothing():
     samples = cohort()
-    damaged, corrupted, kind = scenario.plant(samples, "none", "", seed=0)
+    damaged, corrupted, kind = scenario.plant(samples, plan.Choice("none"), "", seed=0)
     assert not corrupted.any() and kind == [""] * len(samples.label)
     np.testing.assert_array_equal(damaged.image, samples.image)
 
@@ -42,7 +42,10 @@ def test_centres_are_damaged_whole(seed):
     samples = cohort()
     before = samples.image.copy()
     damaged, corrupted, kind = scenario.plant(
-        samples, "centres", ("inversion", "label_flip"), seed=seed, count=3, max_fraction=0.2
+        samples,
+        plan.Choice("centres", count=3, max_fraction=0.2),
+        ("inversion", "label_flip"),
+        seed=seed,
     )
     hit = set(samples.centre[corrupted])
     assert len(hit) == 3 and all(5 <= SIZES[c] <= 15 for c in hit)
@@ -60,24 +63,38 @@ def test_centres_are_damaged_whole(seed):
 
 def test_named_centres():
     samples, names = cohort(), [f"C{c:02d}" for c in range(len(SIZES))]
-    given = {"centres": ["C01", 8], "centre_names": names}
-    _, corrupted, _ = scenario.plant(samples, "centres", "inversion", seed=0, **given)
+    given = ["C01", 8]
+    _, corrupted, _ = scenario.plant(
+        samples, plan.Choice("centres", centres=given), "inversion", seed=0, centre_names=names
+    )
     assert set(samples.centre[corrupted]) == {1, 8} and corrupted.sum() == 32
-    _, corrupted, _ = scenario.plant(samples, "singles", "inversion", seed=0, count=4, **given)
+    _, corrupted, _ = scenario.plant(
+        samples,
+        plan.Choice("singles", count=4, centres=given),
+        "inversion",
+        seed=0,
+        centre_names=names,
+    )
     assert set(samples.centre[corrupted]) == {8} and corrupted.sum() == 4
     with pytest.raises(ValueError, match="'C3'.*did you mean 'C03'.*C00, C01"):
         plan.draw(
-            samples.label, samples.centre, "centres", seed=0, centres=["C3"], centre_names=names
+            samples.label,
+            samples.centre,
+            plan.Choice("centres", centres=["C3"]),
+            seed=0,
+            centre_names=names,
         )
     with pytest.raises(ValueError, match="centre 99; known: 0, 1, 2"):
-        plan.draw(samples.label, samples.centre, "centres", seed=0, centres=[99])
+        plan.draw(samples.label, samples.centre, plan.Choice("centres", centres=[99]), seed=0)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 24))
 def test_singles_spread_over_centres(seed, count):
     samples = cohort()
-    chosen = plan.draw(samples.label, samples.centre, "singles", 3, seed=seed, count=count)
+    chosen = plan.draw(
+        samples.label, samples.centre, plan.Choice("singles", count=count), 3, seed=seed
+    )
     corrupted = chosen.turn >= 0
     assert corrupted.sum() == count
     hits = np.bincount(samples.centre[corrupted], minlength=len(SIZES))
@@ -96,7 +113,9 @@ def test_draws_are_nested_and_independent_of_the_number_of_harms(name):
     samples = cohort()
 
     def hit(count, num_harms=1, seed=5):
-        chosen = plan.draw(samples.label, samples.centre, name, num_harms, seed=seed, count=count)
+        chosen = plan.draw(
+            samples.label, samples.centre, plan.Choice(name, count=count), num_harms, seed=seed
+        )
         return set(np.flatnonzero(chosen.turn >= 0).tolist())
 
     assert hit(1) < hit(2) < hit(3)
@@ -108,9 +127,9 @@ def test_draws_are_nested_and_independent_of_the_number_of_harms(name):
 
 def test_a_sample_comes_out_the_same_beside_others():
     samples = cohort()
-    few, some, _ = scenario.plant(samples, "singles", ("noise",), seed=1, count=2)
+    few, some, _ = scenario.plant(samples, plan.Choice("singles", count=2), ("noise",), seed=1)
     more, others, kind = scenario.plant(
-        samples, "singles", ("noise", "inversion"), seed=1, count=20
+        samples, plan.Choice("singles", count=20), ("noise", "inversion"), seed=1
     )
     both = some & (np.array(kind) == "noise")
     assert both.any() and others.sum() == 20
@@ -119,13 +138,17 @@ def test_a_sample_comes_out_the_same_beside_others():
     noisy = more.image[np.array(kind) == "noise"].astype(int)
     plain = samples.image[np.array(kind) == "noise"].astype(int)
     assert len({row.tobytes() for row in noisy - plain}) == len(noisy)
-    again, _, _ = scenario.plant(samples, "singles", ("noise", "inversion"), seed=1, count=20)
+    again, _, _ = scenario.plant(
+        samples, plan.Choice("singles", count=20), ("noise", "inversion"), seed=1
+    )
     np.testing.assert_array_equal(again.image, more.image)
 
 
 def test_wrong_patients_come_from_the_other_class():
     samples = cohort()
-    damaged, corrupted, _ = scenario.plant(samples, "singles", "wrong_patient", seed=2, count=12)
+    damaged, corrupted, _ = scenario.plant(
+        samples, plan.Choice("singles", count=12), "wrong_patient", seed=2
+    )
     for i in np.flatnonzero(corrupted):
         source = np.flatnonzero((samples.image == damaged.image[i]).all(axis=(1, 2, 3)))
         assert len(source) == 1 and samples.label[source[0]] != samples.label[i]
@@ -136,7 +159,9 @@ def test_wrong_patients_come_from_the_other_class():
 def test_storage_is_kept_for_slices(dtype):
     samples = cohort(shape=(6, 5, 2), dtype=dtype)
     for name in ("inversion", "noise"):
-        damaged, corrupted, _ = scenario.plant(samples, "singles", name, seed=0, count=2)
+        damaged, corrupted, _ = scenario.plant(
+            samples, plan.Choice("singles", count=2), name, seed=0
+        )
         check_untouched(samples, damaged, corrupted)
         assert damaged.image.min() >= 0 and damaged.image.max() <= 255
     store = scenario._store(np.float32([0.5, 1.5, 254.6, 300, -2]), np.dtype(np.uint8))
@@ -147,7 +172,9 @@ def test_storage_is_kept_for_slices(dtype):
 def test_tables(name):
     samples = cohort(shape=(5,), dtype=np.float32)
     samples.image[::3, 1] = np.nan
-    damaged, corrupted, kind = scenario.plant(samples, "singles", name, seed=0, count=4)
+    damaged, corrupted, kind = scenario.plant(
+        samples, plan.Choice("singles", count=4), name, seed=0
+    )
     check_untouched(samples, damaged, corrupted)
     assert kind.count(name) == 4
     moved = ~np.isclose(damaged.image, samples.image, equal_nan=True).all(axis=1)
@@ -157,7 +184,9 @@ def test_tables(name):
 def test_harms_of_other_strength():
     samples = cohort()
     chosen = {"noise": harms.get("noise")(std=0.0), "mine": lambda key, s, y, d: (0 * s, y)}
-    damaged, corrupted, kind = scenario.plant(samples, "singles", chosen, seed=0, count=2)
+    damaged, corrupted, kind = scenario.plant(
+        samples, plan.Choice("singles", count=2), chosen, seed=0
+    )
     assert sorted(filter(None, kind)) == ["mine", "noise"]
     assert (damaged.image[kind.index("mine")] == 0).all()
     np.testing.assert_array_equal(
@@ -179,25 +208,29 @@ def test_harms_of_other_strength():
 )
 def test_errors(name, harm, choice, message):
     with pytest.raises(ValueError, match=message):
-        scenario.plant(cohort(), name, harm, seed=0, **choice)
+        scenario.plant(cohort(), plan.Choice(name, **choice), harm, seed=0)
 
 
 def test_both_classes_stay_clean():
     label, centre = np.repeat([0, 1, 1, 0], 5), np.repeat([0, 1, 2, 3], 5)
     for seed in range(4):
-        chosen = plan.draw(label, centre, "centres", seed=seed, count=2, max_fraction=0.5)
+        chosen = plan.draw(
+            label, centre, plan.Choice("centres", count=2, max_fraction=0.5), seed=seed
+        )
         assert set(label[chosen.turn < 0]) == {0, 1}
     with pytest.raises(ValueError, match="3 wanted, 2 available"):
-        plan.draw(label, centre, "centres", seed=0, count=3, max_fraction=0.5)
+        plan.draw(label, centre, plan.Choice("centres", count=3, max_fraction=0.5), seed=0)
     with pytest.raises(ValueError, match="single class"):
-        plan.draw(0 * label, centre, "centres", seed=0)
+        plan.draw(0 * label, centre, plan.Choice("centres"), seed=0)
 
 
 @pytest.mark.parametrize("scale", [1 / 255, -1.0, 10.0])
 def test_normalised_images_are_refused(scale):
     samples = cohort(dtype=np.float32)
     with pytest.raises(ValueError, match="intensities span.*before any normalisation"):
-        scenario.plant(samples._replace(image=samples.image * scale), "singles", "noise", seed=0)
+        scenario.plant(
+            samples._replace(image=samples.image * scale), plan.Choice("singles"), "noise", seed=0
+        )
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -206,11 +239,13 @@ def test_donors_and_wrong_labels_are_of_any_other_class(classes):
     samples = samples._replace(label=np.arange(180, dtype=np.int32) % classes)
     pairs = set()
     for seed in range(8):
-        chosen = plan.draw(samples.label, samples.centre, "singles", seed=seed, count=9)
+        chosen = plan.draw(
+            samples.label, samples.centre, plan.Choice("singles", count=9), seed=seed
+        )
         pairs |= set(zip(samples.label.tolist(), samples.label[chosen.donor].tolist(), strict=True))
     assert pairs == {(a, b) for a in range(classes) for b in range(classes) if a != b}
     damaged, corrupted, _ = scenario.plant(
-        samples, "singles", "label_flip", seed=0, count=60, classes=classes
+        samples, plan.Choice("singles", count=60), "label_flip", seed=0, classes=classes
     )
     np.testing.assert_array_equal(damaged.label != samples.label, corrupted)
     assert set(damaged.label) == set(range(classes))
@@ -219,7 +254,7 @@ def test_donors_and_wrong_labels_are_of_any_other_class(classes):
 def test_the_draws_for_two_classes_are_what_they_were():
     """Pinned: figures that were published with these draws can be made again."""
     label, centre = np.arange(40) % 2, np.repeat(np.arange(4), 10)
-    chosen = plan.draw(label, centre, "singles", 2, seed=11, count=4)
+    chosen = plan.draw(label, centre, plan.Choice("singles", count=4), 2, seed=11)
     assert np.flatnonzero(chosen.turn >= 0).tolist() == [6, 14, 26, 33]
     assert chosen.donor[:12].tolist() == [1, 30, 13, 0, 17, 26, 15, 16, 19, 4, 13, 16]
 
@@ -227,17 +262,17 @@ def test_the_draws_for_two_classes_are_what_they_were():
 def test_every_class_stays_clean():
     label, centre = np.repeat([0, 1, 2, 2], 5), np.repeat([0, 1, 2, 3], 5)
     for seed in range(6):
-        chosen = plan.draw(label, centre, "centres", seed=seed, max_fraction=0.5)
+        chosen = plan.draw(label, centre, plan.Choice("centres", max_fraction=0.5), seed=seed)
         assert set(centre[chosen.turn >= 0]) < {2, 3}
     with pytest.raises(ValueError, match="2 wanted, 1 available.*every class among the clean"):
-        plan.draw(label, centre, "centres", seed=0, count=2, max_fraction=0.5)
+        plan.draw(label, centre, plan.Choice("centres", count=2, max_fraction=0.5), seed=0)
 
 
 def test_harms_are_made_with_their_settings_and_no_others():
     samples = cohort()
     settings = {"noise": {"std": 0.0}, "label_flip": {"to": None}}
     damaged, corrupted, kind = scenario.plant(
-        samples, "singles", ("noise", "label_flip"), seed=0, count=4, settings=settings
+        samples, plan.Choice("singles", count=4), ("noise", "label_flip"), seed=0, settings=settings
     )
     assert corrupted.sum() == 4 and kind.count("noise") == 2
     np.testing.assert_array_equal(damaged.image, samples.image)

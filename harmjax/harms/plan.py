@@ -11,6 +11,23 @@ from harmjax import plugins
 SCENARIOS = ("none", "centres", "singles")
 
 
+class Choice(NamedTuple):
+    """What a scenario damages; group `scenario` of a config has the same names.
+
+    'centres' damages every sample of `count` centres, or of exactly the named ones; 'singles'
+    damages `count` samples in otherwise good centres, one per centre before any gets a second,
+    always fewer than half of a centre.
+    """
+
+    name: str  # 'none', 'centres' or 'singles'
+    count: int = 1  # centres or samples; unused where 'centres' are named
+    # Names or indices: the centres to damage, or that the single samples are drawn from, whatever
+    # their size.
+    centres: Sequence[str | int] = ()
+    min_scans: int = 5  # smallest centre, in training samples, that is drawn
+    max_fraction: float = 0.2  # largest that is drawn under 'centres', as a fraction of all N
+
+
 class Plan(NamedTuple):
     """Which samples are to be damaged, before any image is touched."""
 
@@ -43,16 +60,17 @@ def _centre_ids(centres, centre_names, present):
     return list(dict.fromkeys(ids))
 
 
-def _units(scenario, centre, rng, named, min_scans, max_fraction):
+def _units(choice, centre, rng, named):
     """What may be damaged, in order of preference: all samples of a centre, or single ones."""
     order = rng.permutation(np.unique(centre))
     members = {c: rng.permutation(np.flatnonzero(centre == c)) for c in order}
-    if scenario == "centres":
+    least = choice.min_scans
+    if choice.name == "centres":
         if named:
             return [members[c] for c in named]
-        largest = max_fraction * len(centre)
-        return [members[c] for c in order if min_scans <= len(members[c]) <= largest]
-    pool = [c for c in order if c in named or (not named and len(members[c]) >= min_scans)]
+        largest = choice.max_fraction * len(centre)
+        return [members[c] for c in order if least <= len(members[c]) <= largest]
+    pool = [c for c in order if c in named or (not named and len(members[c]) >= least)]
     # Fewer than half of a centre's scans, or it is no otherwise good centre.
     rounds = max(((len(members[c]) - 1) // 2 for c in pool), default=0)
     return [
@@ -63,15 +81,11 @@ def _units(scenario, centre, rng, named, min_scans, max_fraction):
 def draw(
     label: jax.typing.ArrayLike,
     centre: jax.typing.ArrayLike,
-    scenario: str,
+    choice: Choice,
     num_harms: int = 1,
     *,
     seed,
-    count: int = 1,
-    centres: Sequence[str | int] = (),
     centre_names: Sequence[str] = (),
-    min_scans: int = 5,
-    max_fraction: float = 0.2,
 ) -> Plan:
     """Returns the plan of a scenario: which samples to damage with which of the harms, and donors.
 
@@ -81,17 +95,10 @@ def draw(
     Args:
         label: [N] int, 0 to K - 1, of the training samples.
         centre: [N] int, index into `centre_names`.
-        scenario: 'none'; 'centres', every sample of `count` centres, or of exactly the named ones;
-            'singles', `count` samples in otherwise good centres, one per centre before any gets a
-            second, always fewer than half of a centre.
+        choice: What is damaged.
         num_harms: Harms to deal out round robin: a centre gets one kind, single samples take turns.
         seed: An int or a typed key.
-        count: Centres or samples to damage; unused where 'centres' are named.
-        centres: Names or indices: the centres to damage, or that the single samples are drawn from,
-            whatever their size.
-        centre_names: Of the cohort; needed where `centres` are names.
-        min_scans: Smallest centre, in training samples, that is drawn.
-        max_fraction: Largest centre that is drawn under 'centres', as a fraction of all N.
+        centre_names: Of the cohort; needed where `choice.centres` are names.
 
     Raises:
         ValueError: For an unknown scenario or centre, more than is available, or a class without a
@@ -99,30 +106,30 @@ def draw(
 
     Example:
         >>> label, centre = np.tile([0, 1], 20), np.repeat(np.arange(8), 5)
-        >>> plan = draw(label, centre, "centres", seed=0, count=2)
+        >>> plan = draw(label, centre, Choice("centres", count=2), seed=0)
         >>> int((plan.turn >= 0).sum())
         10
     """
     label, centre = np.asarray(label), np.asarray(centre)
-    plugins.one_of("scenario", scenario, SCENARIOS)
+    plugins.one_of("scenario", choice.name, SCENARIOS)
     turn = np.full(len(label), -1, np.int32)
-    if scenario == "none":
+    if choice.name == "none":
         return Plan(turn, np.arange(len(label), dtype=np.int32))
-    if num_harms < 1 or count < 1:
+    if num_harms < 1 or choice.count < 1:
         raise ValueError(
-            f"scenario {scenario!r}: {num_harms} harms, count {count}; give at least one of each, "
-            "or choose scenario 'none'"
+            f"scenario {choice.name!r}: {num_harms} harms, count {choice.count}; give at least "
+            "one of each, or choose scenario 'none'"
         )
     present = np.unique(label)
     if len(present) < 2:
         raise ValueError(
-            f"scenario {scenario!r}: the {len(label)} training samples hold a single class; "
+            f"scenario {choice.name!r}: the {len(label)} training samples hold a single class; "
             "donors and clean samples are needed of two or more"
         )
     which_key, donor_key = jax.random.split(typed_key(seed))
-    named = _centre_ids(centres, centre_names, np.unique(centre).tolist())
-    units = _units(scenario, centre, _generator(which_key), named, min_scans, max_fraction)
-    wanted = len(named) if named and scenario == "centres" else count
+    named = _centre_ids(choice.centres, centre_names, np.unique(centre).tolist())
+    units = _units(choice, centre, _generator(which_key), named)
+    wanted = len(named) if named and choice.name == "centres" else choice.count
     chosen = 0
     for unit in units:
         if chosen == wanted:
@@ -134,9 +141,10 @@ def draw(
             chosen += 1
     if chosen < wanted:
         raise ValueError(
-            f"scenario {scenario!r}: {wanted} wanted, {chosen} available with "
-            f"min_scans={min_scans}, max_fraction={max_fraction} and every class among the clean "
-            "samples; lower the count, relax these limits or name other centres"
+            f"scenario {choice.name!r}: {wanted} wanted, {chosen} available with "
+            f"min_scans={choice.min_scans}, max_fraction={choice.max_fraction} and every "
+            "class among the clean samples; lower the count, relax these limits or name other "
+            "centres"
         )
     others = [np.flatnonzero(label != own) for own in range(present[-1] + 1)]
     u = _generator(donor_key).random(len(label))

@@ -77,13 +77,13 @@ def _check_raw(image):
 
 def plant(
     samples: types.Samples,
-    scenario: str,
+    choice: plan.Choice,
     harm: str | Sequence[str] | Mapping[str, harms.Harm],
     *,
     seed,
+    centre_names: Sequence[str] = (),
     classes: int = 2,
     settings: Mapping[str, Mapping] | None = None,
-    **choice,
 ) -> tuple[types.Samples, np.ndarray, list[str]]:
     """Returns the samples with harms planted, `corrupted` bool [N], and the kind of each (or '').
 
@@ -94,12 +94,12 @@ def plant(
         samples: Training samples as NumPy arrays; images raw 0..255 in uint8, bfloat16 or float32,
             or rows of features [N, F] in float32. Not changed; dtypes are kept, uint8 rounded and
             clipped.
-        scenario: 'none', 'centres' or 'singles', see `plan.draw`.
+        choice: What is damaged.
         harm: A name, several names (dealt round robin), or {name: harm function}.
         seed: An int or a typed key.
+        centre_names: See `plan.draw`.
         classes: K, of the labels.
         settings: Hyperparameters of harms given by name, see `resolve`.
-        **choice: `count`, `centres`, `centre_names`, `min_scans`, `max_fraction` of `plan.draw`.
 
     Raises:
         ValueError: As `plan.draw` and `resolve`, or for images outside 0..255.
@@ -108,17 +108,20 @@ def plant(
         >>> image, label = np.full((40, 4, 4, 4), 55, np.uint8), np.tile([0, 1], 20)
         >>> centre, identity = np.repeat(np.arange(8), 5), np.arange(40, dtype=np.uint32)
         >>> samples = types.Samples(image, label, centre, identity)
-        >>> damaged, corrupted, kind = plant(samples, "singles", "inversion", seed=0, count=3)
+        >>> some = plan.Choice("singles", count=3)
+        >>> damaged, corrupted, kind = plant(samples, some, "inversion", seed=0)
         >>> int(corrupted.sum()), damaged.image[corrupted].min(), kind.count("inversion")
         (3, np.uint8(200), 3)
     """
-    if scenario == "none":
+    if choice.name == "none":
         harm = {}
     image, label = np.array(samples.image), np.array(samples.label)
     is_table = image.ndim == 2
     given = resolve(harm, "tabular" if is_table else "image", classes, settings)
     choice_key, harm_key = jax.random.split(plan.typed_key(seed))
-    chosen = plan.draw(label, samples.centre, scenario, len(given), seed=choice_key, **choice)
+    chosen = plan.draw(
+        label, samples.centre, choice, len(given), seed=choice_key, centre_names=centre_names
+    )
     corrupted = chosen.turn >= 0
     if corrupted.any() and not is_table:
         _check_raw(image)

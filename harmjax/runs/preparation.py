@@ -14,7 +14,7 @@ import numpy as np
 
 from harmjax import harms, metrics, offers, policies, shipped, types
 from harmjax.data import begun, checks, ingest, manifest, provenance, records, tabular
-from harmjax.harms import scenario
+from harmjax.harms import plan, scenario
 
 FEATURES = "features.npz"
 
@@ -321,16 +321,12 @@ def _plant(train, centres, planned, num_classes):
         return train, np.zeros(len(train.label), bool), [""] * len(train.label)
     return scenario.plant(
         train,
-        planned.name,
+        plan.Choice(*(planned[name] for name in plan.Choice._fields)),
         planned.harm,
         seed=planned.seed,
+        centre_names=centres,
         classes=num_classes,
         settings={n: dict(planned.get(n, {})) for n in planned.harm if n in harms.names()},
-        count=planned.count,
-        centres=planned.centres,
-        centre_names=centres,
-        min_scans=planned.min_scans,
-        max_fraction=planned.max_fraction,
     )
 
 
