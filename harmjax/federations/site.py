@@ -96,7 +96,7 @@ def site(
 
     def handle(request: bytes) -> bytes:
         asked = wire.unpack(request)
-        op = asked.get("op") if isinstance(asked, dict) else None
+        op = str(asked.get("op")) if isinstance(asked, dict) else ""
         plugins.one_of("op", op, operations)
         return wire.pack(operations[op](asked))
 

@@ -20,7 +20,7 @@ class Choice(NamedTuple):
     """
 
     name: str  # 'none', 'centres' or 'singles'
-    count: int = 1  # centres or samples; unused where 'centres' are named
+    count: int = 1  # type: ignore[assignment]  # centres or samples; unused where centres are named
     # Names or indices: the centres to damage, or that the single samples are drawn from, whatever
     # their size.
     centres: Sequence[str | int] = ()
