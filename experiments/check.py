@@ -17,7 +17,7 @@ from . import command
 
 def main(config, workdir):
     from harmjax.data import begun, checks
-    from harmjax.runs import forecast, preparation
+    from harmjax.runs import forecast, preparation, recorded
 
     with tempfile.TemporaryDirectory() as spare:
         made = workdir / begun.MANIFEST if workdir else None
@@ -28,7 +28,7 @@ def main(config, workdir):
             if (workdir / "checkpoints" / "final").exists():
                 pathlib.Path(spare, "checkpoints", "final").mkdir(parents=True)
         if workdir is not None:
-            command.compared(config, workdir)
+            recorded.compared(config, workdir)
         try:
             study = preparation.prepare(config, spare)
         except ValueError as error:

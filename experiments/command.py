@@ -8,10 +8,8 @@ or a loss was not finite; 130 where it was interrupted.
 import contextlib
 import errno
 import functools
-import json
 import os
 import pathlib
-import platform
 import re
 import sys
 import traceback
@@ -20,7 +18,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from harmjax import plugins, shipped
+from harmjax import plugins, shipped, workdirs
 
 
 class _Configs(flags.ArgumentParser):
@@ -56,8 +54,6 @@ flags.FLAGS["config"].parser = _Configs()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for everything the run writes; running again resumes."
 )
-PATHS = ("data.manifest", "data.keep", "data.drop")  # settings that name a file
-MAY_CHANGE = ("data.drop",)  # between two starts: consent is withdrawn while a run lasts
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -79,8 +75,8 @@ def run(main, *, required=("config", "workdir"), hold: bool = True) -> None:
         workdir = None
         try:
             if WORKDIR.value is not None:
-                workdir = path(WORKDIR.value, "--workdir")
-            config = located(CONFIG.value)
+                workdir = workdirs.whole(WORKDIR.value, "--workdir")
+            config = _located(CONFIG.value)
             sys.unraisablehook = _logged(workdir)
             with _held(workdir) if hold and workdir else contextlib.nullcontext():
                 _keep_compiled_programs(workdir)
@@ -118,45 +114,10 @@ def _parsed(required, argv) -> list[str]:
         sys.exit(0)
 
 
-def path(text: str | None, name: str) -> pathlib.Path:
-    """A path that a person gave, with `~` expanded, independent of the current folder.
+def _located(config):
+    from harmjax.runs import recorded
 
-    `..` stays as it is, because behind a linked folder it is the system that knows where it leads.
-
-    Args:
-        text: As it was given.
-        name: Of the flag or setting, for the error.
-
-    Raises:
-        ValueError: It is empty, or there is no home folder for its `~`.
-    """
-    if not text:
-        raise ValueError(f"{name} is empty: name a file or folder")
-    try:
-        return pathlib.Path(text).expanduser().absolute()
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"{name}={text}: {error} Write the path without ~") from error
-
-
-def located(config):
-    """A copy of a config in which every setting that names a file holds its whole path."""
-    if config is None or "data" not in config:
-        return config
-    config = config.copy_and_resolve_references()
-    given = {name: config.data.get(name.removeprefix("data.")) for name in PATHS}
-    with config.unlocked():
-        config.update_from_flattened_dict(located_setting({k: v for k, v in given.items() if v}))
-    return config
-
-
-def located_setting(setting: dict) -> dict:
-    """Dotted keys and values, with whole paths where a setting names a file."""
-
-    def whole(name, value):
-        named = name in PATHS and value and not value.startswith(shipped.PREFIX)
-        return str(path(value, name)) if named else value
-
-    return {name: whole(name, value) for name, value in setting.items()}
+    return config and recorded.located(config)
 
 
 def log(workdir, text: str, *, echo: bool = True) -> None:
@@ -175,70 +136,15 @@ def log(workdir, text: str, *, echo: bool = True) -> None:
 
 
 def record(config, workdir) -> None:
-    """Writes config.json: the format, the resolved config, versions and devices.
+    """Writes config.json, and what changed since to log.txt; see `recorded.record`."""
+    from harmjax.runs import recorded
 
-    Raises:
-        ValueError: The workdir holds a run with other settings, and names all that differ; or one
-            of another harmjax.
-    """
-    import jax
-
-    import harmjax
-    from harmjax import workdirs
-    from harmjax.runs import logbook
-
-    settings, changed = compared(config, workdir)
-    for text in changed.values():
+    for text in recorded.record(config, workdir):
         log(workdir, text)
-    versions = {"harmjax": harmjax.__version__, "jax": jax.__version__}
-    versions["python"] = platform.python_version()
-    content = {
-        "format": workdirs.FORMAT,
-        "config": settings,
-        "versions": versions,
-        "devices": [str(device) for device in jax.devices()],
-        "command": sys.argv[1:],
-    }
-    logbook.write_json(workdir / "config.json", content)
-
-
-def compared(config, workdir) -> tuple[dict, dict[str, str]]:
-    """The settings as config.json has them, and which differ from those there and may, in words.
-
-    Raises:
-        ValueError: See `record`.
-    """
-    from harmjax import workdirs
-
-    settings = json.loads(located(config).to_json_best_effort())
-    before = workdirs.recorded(workdir)
-    changed = _differences(before["config"], settings) if before else {}
-    refused = [text for name, text in changed.items() if name not in MAY_CHANGE]
-    if refused:
-        raise ValueError(
-            f"{workdir} holds a run with other settings: {'; '.join(refused)}; name another "
-            "--workdir, or delete this one"
-        )
-    return settings, changed
-
-
-def _differences(old, new, place="") -> dict[str, str]:
-    """The settings that differ, in words."""
-    found: dict[str, str] = {}
-    for name in sorted({*old, *new}):
-        here = f"{place}{name}"
-        one, two = old.get(name), new.get(name)
-        if isinstance(one, dict) and isinstance(two, dict):
-            found |= _differences(one, two, f"{here}.")
-        elif one != two:
-            found[here] = f"{here} was {one!r} and is now {two!r}"
-    return found
 
 
 @contextlib.contextmanager
 def _held(workdir):
-    from harmjax import workdirs
-
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(workdirs.held(workdir))

@@ -22,9 +22,7 @@ def main(config, workdir):
             say(f"  {page.write(run, study)}")
 
     command.record(config, workdir)
-    rows, harms = detection.detect(
-        config, workdir, record=command.record, say=say, finished=finished
-    )
+    rows, harms = detection.detect(config, workdir, say=say, finished=finished)
     say(detection.summary(rows, harms))
     if config.report:
         say(f"page: {grid.write(workdir)}")

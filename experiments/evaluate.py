@@ -18,11 +18,11 @@ SPLIT = flags.DEFINE_enum("split", "test", ["test", "verification"], "Which scan
 
 def main(config, workdir):
     del config
-    from harmjax import tables
+    from harmjax import tables, workdirs
     from harmjax.data import begun
     from harmjax.runs import evaluation
 
-    run = command.path(RUN.value, "--run")
+    run = workdirs.whole(RUN.value, "--run")
     manifest = run / begun.MANIFEST
     if manifest.exists() and not workdir.samefile(run):  # whom the evaluation is about
         shutil.copyfile(manifest, workdir / begun.MANIFEST)

@@ -16,11 +16,11 @@ SCANS = flags.DEFINE_string("scans", None, "Manifest of the new scans.")
 
 def main(config, workdir):
     del config
-    from harmjax import tables
+    from harmjax import tables, workdirs
     from harmjax.data import checks, records
     from harmjax.runs import prediction
 
-    run, scans = command.path(RUN.value, "--run"), command.path(SCANS.value, "--scans")
+    run, scans = workdirs.whole(RUN.value, "--run"), workdirs.whole(SCANS.value, "--scans")
     found = prediction.predict(run, scans)
     tables.write(workdir / "predictions.csv", found.header, found.rows)
     tables.write(workdir / "left_out.csv", prediction.LEFT_OUT, found.left_out)

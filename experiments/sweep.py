@@ -26,8 +26,7 @@ def main(config, workdir):
         command.log(workdir, text)
 
     command.record(config, workdir)
-    table = sweep.sweep(config, settings, workdir, record=command.record, say=say,
-                        finished=finished)  # fmt: skip
+    table = sweep.sweep(config, settings, workdir, say=say, finished=finished)
     asked = config.sweep
     command.log(workdir, sweep.summary(table, asked.replicates, asked.choose_by, workdir))
     if config.report:
@@ -42,6 +41,7 @@ def hyper_settings():
         ValueError: It is not defined, is no list, or sweeps a setting that the command line gives.
     """
     from harmjax import shipped
+    from harmjax.runs import recorded
     from harmjax.sweeps import hyper
 
     flag = flags.FLAGS["config"]
@@ -59,7 +59,7 @@ def hyper_settings():
     twice = sorted(given.keys() & {key for setting in settings for key in setting})
     if twice:
         raise ValueError(f"{twice[0]} is swept by get_hyper and given on the command line")
-    return [command.located_setting(setting) for setting in settings]
+    return [recorded.located_setting(setting) for setting in settings]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Folders that runs write to: one process at a time, whole files only, and what their config says.
+"""Folders that runs write to: one process at a time, and whole files only.
 
 A folder is held by a lock on its file `.lock`, which ends with the process that took it, however
 that ends. Files take their names when they are complete; what a kill leaves ends in `.part`, is
@@ -20,7 +20,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 4  # of a run's folder; raise it when an older one cannot be read any more
 UNFINISHED = (
     *(".*.[0-9]*.part", "retrained/*/.*.[0-9]*.part"),
     *("checkpoints/*.part", "checkpoints/*.part.orbax-checkpoint-tmp*"),
@@ -146,28 +145,26 @@ def write(path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def recorded(folder) -> dict | None:
-    """The content of a run's config.json, or None where nothing was run yet.
+def write_json(path, content) -> None:
+    """Writes a JSON file, whole; see `replacing`."""
+    write(path, json.dumps(content, indent=1, sort_keys=False) + "\n")
+
+
+def whole(text: str | None, name: str) -> pathlib.Path:
+    """A path that a person gave, with `~` expanded, independent of the current folder.
+
+    `..` stays as it is, because behind a linked folder it is the system that knows where it leads.
+
+    Args:
+        text: As it was given.
+        name: Of the flag or setting, for the error.
 
     Raises:
-        ValueError: It cannot be read, is of another format, or is missing where a run was.
+        ValueError: It is empty, or there is no home folder for its `~`.
     """
-    folder = pathlib.Path(folder)
-    path = folder / "config.json"
-    anew = f"train anew in another workdir, or delete {folder}"
-    if not path.exists():
-        if any((folder / "checkpoints").glob("*")):
-            raise ValueError(f"{folder} has checkpoints and no config.json to say of what: {anew}")
-        return None
+    if not text:
+        raise ValueError(f"{name} is empty: name a file or folder")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        kind = content.get("format")
-        content["config"].keys()
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the config.json of a run ({error!r}): {anew}") from error
-    if kind != FORMAT:
-        age = "a newer" if isinstance(kind, int) and kind > FORMAT else "an older"
-        raise ValueError(
-            f"{folder} was written by {age} harmjax (format {kind}, not {FORMAT}): {anew}"
-        )
-    return content
+        return pathlib.Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{name}={text}: {error} Write the path without ~") from error

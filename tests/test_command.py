@@ -12,6 +12,7 @@ import pytest
 
 from experiments import command
 from harmjax import defaults, workdirs
+from harmjax.runs import recorded
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPT = """
@@ -148,7 +149,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = defaults.get_config()
     config.data.manifest, config.data.keep, config.data.drop = "~/a.csv", "b.csv", ""
-    found = command.located(config).data
+    found = recorded.located(config).data
     assert (found.manifest, found.keep, found.drop) == (
         f"{tmp_path}/a.csv",
         f"{os.getcwd()}/b.csv",
@@ -156,10 +157,10 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     )
     assert config.data.manifest == "~/a.csv"
     config.data.manifest = "package:x.csv"
-    assert command.located(config).data.manifest == "package:x.csv"
+    assert recorded.located(config).data.manifest == "package:x.csv"
     with pytest.raises(ValueError, match=r"--run=~no-such-person/x: .*without ~"):
-        command.path("~no-such-person/x", "--run")
-    swept = command.located_setting({"data.manifest": "~/b.csv", "seed": 1})
+        workdirs.whole("~no-such-person/x", "--run")
+    swept = recorded.located_setting({"data.manifest": "~/b.csv", "seed": 1})
     assert swept == {"data.manifest": f"{tmp_path}/b.csv", "seed": 1}
 
 
@@ -168,7 +169,7 @@ def test_two_dots_behind_a_linked_folder_lead_where_the_system_says(tmp_path):
     (tmp_path / "real" / "a.csv").write_text("right")
     (tmp_path / "a.csv").write_text("wrong")
     (tmp_path / "link").symlink_to(tmp_path / "real" / "study")
-    assert command.path(f"{tmp_path}/link/../a.csv", "--scans").read_text() == "right"
+    assert workdirs.whole(f"{tmp_path}/link/../a.csv", "--scans").read_text() == "right"
 
 
 def test_a_relative_manifest_is_the_same_file_from_everywhere(tmp_path, monkeypatch):
@@ -178,9 +179,9 @@ def test_a_relative_manifest_is_the_same_file_from_everywhere(tmp_path, monkeypa
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path / "one")
     command.record(config, tmp_path / "run")
-    written = workdirs.recorded(tmp_path / "run")
+    written = recorded.read(tmp_path / "run")
     assert written["config"]["data"]["manifest"] == f"{tmp_path}/one/people.csv"
-    assert written["format"] == workdirs.FORMAT
+    assert written["format"] == recorded.FORMAT
     command.record(config, tmp_path / "run")
     monkeypatch.chdir(tmp_path / "two")
     with pytest.raises(

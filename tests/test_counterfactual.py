@@ -345,7 +345,7 @@ def test_a_survey_answers_and_resumes(patients, tmp_path):
     assert (tmp_path / "counterfactual.csv").read_text() == text
     shutil.rmtree(tmp_path / "retrained")
     config.train.learning_rate *= 2
-    with pytest.raises(ValueError, match="warmup is a warm-up with another train"):
+    with pytest.raises(ValueError, match="holds a run with other settings: train.learning_rate"):
         survey.survey(config, tmp_path, progress=False, say=str)
     asked.ask = ("sample",)
     with pytest.raises(ValueError, match="known: samples"):

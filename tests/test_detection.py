@@ -51,7 +51,7 @@ def test_grids_that_cannot_work_are_refused(key, value, words):
 
 
 def detect(config, workdir):
-    silent = {name: lambda *_: None for name in ("record", "say", "finished")}
+    silent = {name: lambda *_: None for name in ("say", "finished")}
     return detection.detect(config, workdir, **silent, progress=False)
 
 

@@ -9,7 +9,7 @@ import pytest
 from configs import sweep as example
 from harmjax import defaults, metrics, tables
 from harmjax.report import sweep as comparison
-from harmjax.runs import finished, phases, prediction, preparation, training
+from harmjax.runs import delivered, phases, prediction, preparation, recorded, training
 from harmjax.sweeps import hyper, jobs, mapped, sweep
 from tests import test_training
 
@@ -125,7 +125,6 @@ def test_runs_share_what_does_not_differ(patients, tmp_path):
 def run(config, workdir, settings=SETTINGS):
     return sweep.sweep(
         config, settings, workdir, progress=False,
-        record=lambda one, folder: test_training._with_config(folder, one),
         say=lambda _: None, finished=lambda *_: None,
     )  # fmt: skip
 
@@ -219,7 +218,8 @@ def timeless(workdir):
 def verification_loss(config, workdir, scratch):
     """Of the delivered model, measured anew."""
     study = preparation.prepare(config, scratch, progress=False)
-    learner, model = finished.model(workdir, finished.config(workdir), study.verification.image[:1])
+    image = study.verification.image[:1]
+    learner, model = delivered.model(workdir, recorded.config(workdir), image)
     logits = np.asarray(learner.logits(model, study.verification.image))
     return metrics.metrics(logits, study.verification.label)["loss"]
 

@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from configs import heart
-from harmjax import defaults, metrics, offers, policies, workdirs
+from harmjax import defaults, metrics, offers, policies
 from harmjax.data import records
 from harmjax.engine import forward
-from harmjax.runs import checkpoints, course, evaluation, phases, prediction, preparation, training
+from harmjax.runs import (
+    checkpoints,
+    course,
+    evaluation,
+    phases,
+    prediction,
+    preparation,
+    recorded,
+    training,
+)
 from harmjax.sweeps import hyper
 from tests import classes, conftest, replay
 
@@ -195,7 +204,7 @@ def test_heart_data_of_four_hospitals(tmp_path):
     outcome = training.train(config, tmp_path / "run", progress=False)
     assert outcome.metrics["auroc"] >= 0.85
     _, rows, left_out, _ = prediction.predict(
-        _with_config(tmp_path / "run", config), "harmjax/files/heart_disease_4_hospitals.csv"
+        recorded.record(config, tmp_path / "run"), "harmjax/files/heart_disease_4_hospitals.csv"
     )
     assert len(rows) == 920 and not left_out
     truth = {row["Subject"]: int(row["num"] != "0") for row in replay.read(
@@ -215,7 +224,6 @@ def test_a_run_of_every_policy_is_used_again_and_refused_on_other_data(patients,
     patients.train.minimum_group = 2
     run, table = tmp_path / "run", pathlib.Path(patients.data.manifest)
     first = training.train(patients, run, progress=False)
-    _with_config(run, patients)
     uses = (
         lambda: training.train(patients, run, progress=False),
         lambda: evaluation.evaluate(run, "test"),
@@ -314,14 +322,3 @@ def test_a_class_of_which_nothing_is_left_is_said(tmp_path):
     assert "of AD no training sample is left" in training.summary(study, outcome)
     everyone = outcome._replace(mask=np.ones(60))
     assert "no training sample is left" not in training.summary(study, everyone)
-
-
-def _with_config(workdir, config):
-    """The workdir with the config.json that the command line writes."""
-    import json
-
-    settings = json.loads(config.to_json_best_effort())
-    (workdir / "config.json").write_text(
-        json.dumps({"format": workdirs.FORMAT, "config": settings})
-    )
-    return workdir

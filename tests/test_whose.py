@@ -9,7 +9,7 @@ import pytest
 from experiments import check as experiments_check
 from harmjax import metrics, tables
 from harmjax.data import records
-from harmjax.runs import checkpoints, finished, phases, prediction, preparation, training
+from harmjax.runs import checkpoints, delivered, phases, prediction, preparation, training
 from harmjax.sweeps import hyper
 from tests import test_detection, test_provenance, test_sweep, test_training
 
@@ -174,7 +174,6 @@ def test_no_model_that_knows_who_was_dropped_is_delivered_meanwhile(short, tmp_p
         test_training.killed_at(kill, (phases, "_write_cycle"), 0)
         with pytest.raises(test_training.Killed):
             trained(short, tmp_path / "run")
-    test_training._with_config(tmp_path / "run", short)
     with pytest.raises(ValueError, match="no checkpoint .*final: train first"):
         prediction.predict(tmp_path / "run", short.data.manifest)
 
@@ -188,7 +187,6 @@ def test_standardisation_that_is_lost_is_made_again_or_named(short, tmp_path):
     with pytest.raises(ValueError, match=f"{path} is missing or damaged"):
         trained(short, tmp_path / "run")
     path.unlink()
-    test_training._with_config(tmp_path / "run", short)
     with pytest.raises(ValueError, match=f"{path} is missing or damaged"):
         prediction.predict(tmp_path / "run", short.data.manifest)
     trained(short, tmp_path / "run")
@@ -234,13 +232,12 @@ def test_scans_without_a_diagnosis_are_not_counted_as_healthy(short, tmp_path):
     found = metrics.metrics([[0, np.nan], [0, 2.0], [0, -1.0]], [0, 1, 0])
     assert found.pop("n") == 3 and np.isnan(list(found.values())).all()
     trained(short, tmp_path / "run")
-    test_training._with_config(tmp_path / "run", short)
     new = tmp_path / "new.csv"
     new.write_text("Subject,f0,f1,f2,f3,f4,f5\nx,1,1,1,1,1,1\ny,1e39,1,1,1,1,1\n")
     said = prediction.predict(tmp_path / "run", new)
     assert [row[0] for row in said.rows] == ["x"]
     assert said.left_out[0][1] == "y" and "f0=1e+39 is no measurement" in said.left_out[0][3]
-    _, model = finished.model(tmp_path / "run", short, np.zeros((1, 6), np.float32))
+    _, model = delivered.model(tmp_path / "run", short, np.zeros((1, 6), np.float32))
     lost = model._replace(params=jax.tree.map(lambda x: x * np.nan, model.params))
     checkpoints.save_model(tmp_path / "run/checkpoints", "final", lost)
     said = prediction.predict(tmp_path / "run", new)
@@ -260,7 +257,6 @@ def test_a_store_that_was_copied_in_part_is_read_anew(tmp_path):
 
 def test_check_names_the_workdir_its_settings_and_who_is_dropped_too_late(short, tmp_path):
     trained(short, tmp_path / "run")
-    test_training._with_config(tmp_path / "run", short)
     (tmp_path / "drop.csv").write_text("Subject\np000\n")
     short.data.drop = str(tmp_path / "drop.csv")
     with pytest.raises(ValueError, match=f"{tmp_path}/run: the run is over and was trained on p0"):

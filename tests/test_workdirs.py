@@ -15,8 +15,7 @@ import pytest
 
 from harmjax import models, policies, tables, types, workdirs
 from harmjax.engine import learner
-from harmjax.runs import checkpoints, evaluation, finished, training
-from tests import test_training
+from harmjax.runs import checkpoints, evaluation, recorded, training
 
 ROOT = pathlib.Path(__file__).parent.parent
 # In a process of its own, because orbax leaves coroutines behind that never run.
@@ -175,7 +174,6 @@ def test_a_run_of_every_policy_is_evaluated_at_every_cycle(patients, tmp_path, n
     patients.policy.name, patients.train.keep_checkpoints = name, "all"
     patients.train.minimum_group, patients.train.cycles = 2, 5
     outcome = training.train(patients, tmp_path / "run", progress=False)
-    test_training._with_config(tmp_path / "run", patients)
     rows = evaluation.evaluate(tmp_path / "run", "test").rows
     found = {(row[0], row[1]): row[-1] for row in rows if row[3] == "all"}
     cycles = [("warmup", c) for c in (0, 1)] + [("control", c) for c in (2, 3, 4)]
@@ -194,8 +192,8 @@ def test_a_run_of_every_policy_is_evaluated_at_every_cycle(patients, tmp_path, n
     [
         ({"config": {}}, "written by an older harmjax"),
         ({"format": 1, "config": {}}, "written by an older harmjax"),
-        ({"format": workdirs.FORMAT + 1, "config": {}}, "written by a newer harmjax"),
-        ({"format": workdirs.FORMAT}, "is not the config.json of a run"),
+        ({"format": recorded.FORMAT + 1, "config": {}}, "written by a newer harmjax"),
+        ({"format": recorded.FORMAT}, "is not the config.json of a run"),
         ([], "is not the config.json of a run"),
         (None, "has checkpoints and no config.json"),
     ],
@@ -205,7 +203,7 @@ def test_workdirs_of_another_format_are_refused_in_words(tmp_path, content, word
     if content is not None:
         (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=words):
-        finished.config(tmp_path)
+        recorded.config(tmp_path)
 
 
 def test_a_table_that_lost_a_finished_cycle_is_noticed_when_the_run_goes_on(patients, tmp_path):

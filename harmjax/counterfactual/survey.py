@@ -1,6 +1,5 @@
 """A survey of one run: asks what a config asks for, and writes the answers as tables."""
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 
 from harmjax import metrics, plugins, scorers, tables, task, types, workdirs
 from harmjax.counterfactual import bulk, masks, prediction, retraining, rounds, values
-from harmjax.runs import logbook, preparation, training
+from harmjax.runs import preparation, training
 from harmjax.scorers import measures
 
 QUESTIONS = ("samples", "centres", "subsets", "permutations", "rounds")
@@ -107,22 +106,8 @@ def _warm_up(config, workdir, study, progress) -> types.Model:
     with first.unlocked():
         first.train.cycles = config.train.warmup_cycles
         first.policy.name = "none"
-    with workdirs.held(workdir):
-        _record(first, workdir)
+        del first.counterfactual  # it may be asked for other things
     return training.train(first, workdir, study=study, progress=progress).model
-
-
-def _record(config, workdir) -> None:
-    """Writes config.json of the warm-up; ValueError where it was trained with other settings."""
-    settings = json.loads(config.to_json_best_effort())
-    before = workdirs.recorded(workdir)
-    other = [n for n in WARM_UP if before and before["config"].get(n) != settings[n]]
-    if other:
-        raise ValueError(
-            f"{workdir} is a warm-up with another {' and another '.join(other)}: name another "
-            f"workdir, or delete {workdir}"
-        )
-    logbook.write_json(workdir / "config.json", {"format": workdirs.FORMAT, "config": settings})
 
 
 def _asked(config, workdir, study, start, ask, say) -> Survey:

@@ -9,8 +9,8 @@ import base64
 import io
 from typing import NamedTuple
 
-import matplotlib.image
 import numpy as np
+import PIL.Image
 
 from harmjax.data import nifti
 from harmjax.report import markup
@@ -156,5 +156,5 @@ def _grey(image, window) -> np.ndarray:
 def png(pixels: np.ndarray) -> bytes:
     """A grey image [rows, columns] uint8 as a PNG file."""
     file = io.BytesIO()
-    matplotlib.image.imsave(file, np.stack([pixels] * 3, axis=-1), format="png")
+    PIL.Image.fromarray(pixels).save(file, "png", optimize=True)
     return file.getvalue()

@@ -1,7 +1,5 @@
 """Quality control for people who only have arrays: one call, one table."""
 
-import hashlib
-import json
 import math
 import pathlib
 import tempfile
@@ -106,7 +104,6 @@ def audit(
     with tempfile.TemporaryDirectory() as spare:
         folder = workdir or pathlib.Path(spare)
         with workdirs.held(folder):
-            _record(folder, config, study, audit_arguments.traced(classifier, images[:1]))
             outcome = training.train(
                 config, folder, study=study, classifier=classifier, progress=progress
             )
@@ -120,33 +117,6 @@ def _default_model(shape) -> str:
         return "mlp"
     is_volume = len(shape) == 4 and min(shape[1:]) >= sfcn.SMALLEST_SIDE
     return "sfcn" if is_volume else "cnn2d"
-
-
-def _record(folder, config, study, classifier: str) -> None:
-    """Writes config.json, so that nothing but the same call goes on from what is there.
-
-    Raises:
-        ValueError: The folder holds another run; names what differs.
-    """
-    content = {
-        "format": workdirs.FORMAT,
-        "config": json.loads(config.to_json_best_effort()),
-        "samples": {
-            f"{split}.{name}": hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-            for split in ("train", "verification")
-            for name, array in getattr(study, split)._asdict().items()
-        },
-        "classifier": hashlib.sha256(classifier.encode()).hexdigest(),
-    }
-    before = workdirs.recorded(folder)
-    if before:
-        other = [part for part in content if before.get(part) != content[part]]
-        if other:
-            raise ValueError(
-                f"workdir: {folder} holds a run with another {' and other '.join(other)}; name "
-                "another folder, or delete this one"
-            )
-    logbook.write_json(folder / "config.json", content)
 
 
 def _study(images, labels, classes, centres, verification, names, seed) -> preparation.Study:

@@ -8,7 +8,6 @@ import math
 import numbers
 import os
 import pathlib
-import re
 import reprlib
 from collections.abc import Sequence
 
@@ -19,6 +18,7 @@ import numpy as np
 from harmjax import scorers, types
 from harmjax.data import classes, records
 from harmjax.models import module
+from harmjax.runs import training
 
 GAPS = ("", "nan", "none", "nat", "<na>")  # what a missing name reads as text
 LARGEST_SEED = 2**32 - 1
@@ -218,7 +218,7 @@ def classifier(given, image, num_classes: int = 2) -> types.Classifier | None:
     try:
         found = given if isinstance(given, types.Classifier) else module.of_module(given)
         batch = jnp.asarray(np.concatenate([image, image]))
-        logits = jax.eval_shape(lambda key: _logits(found, key, batch), jax.random.key(0))
+        logits = jax.eval_shape(lambda key: training.logits(found, key, batch), jax.random.key(0))
     except Exception as error:  # whatever somebody's own module raises
         said = str(error).strip().split("\n")[0]
         raise ValueError(
@@ -231,20 +231,6 @@ def classifier(given, image, num_classes: int = 2) -> types.Classifier | None:
             f"{num_classes} each, one for every class"
         )
     return found
-
-
-def traced(found: types.Classifier | None, image) -> str:
-    """What a classifier computes, as text; equal for equal ones. '' for none."""
-    if found is None:
-        return ""
-    program = jax.make_jaxpr(lambda key: _logits(found, key, jnp.asarray(image)))(jax.random.key(0))
-    return re.sub(r"0x[0-9a-f]+", "", str(program))
-
-
-def _logits(found, key, batch):
-    variables = found.init(key, batch[:1])
-    keys = jax.random.split(key, len(batch))
-    return found.apply(variables, batch, jnp.ones(len(batch)), keys, True)[0]
 
 
 def _array(name, given) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harmjax import metrics
 from harmjax.engine import forward
-from harmjax.runs import checkpoints, finished, preparation
+from harmjax.runs import checkpoints, delivered, preparation, recorded
 
 KEYS = ("model", "cycle", "split", "group")
 PHASES = ("warmup", "control", "delivery")
@@ -31,17 +31,17 @@ def evaluate(run, split: str) -> Evaluation:
     Raises:
         ValueError: No finished run, or one whose data has changed or is gone.
     """
-    config, folder = finished.config(run), pathlib.Path(run) / "checkpoints"
+    config, folder = recorded.config(run), pathlib.Path(run) / "checkpoints"
     held_out = preparation.held_out(config, run, split)
     samples = held_out.samples
-    learner, delivered = finished.model(run, config, samples.image[:1])
+    learner, final = delivered.model(run, config, samples.image[:1])
     logits = forward.logits(learner, config.train.verification_batch)
     models = [
-        (phase, cycle, checkpoints.restore_model(folder, checkpoints.name(phase, cycle), delivered))
+        (phase, cycle, checkpoints.restore_model(folder, checkpoints.name(phase, cycle), final))
         for phase in PHASES
         for cycle in checkpoints.cycles(folder, phase)
     ]
-    models.append(("final", config.train.cycles - 1, delivered))
+    models.append(("final", config.train.cycles - 1, final))
 
     def measured(logits, labels):
         return metrics.metrics(logits, labels, held_out.classes).values()

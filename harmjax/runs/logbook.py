@@ -11,7 +11,7 @@ import pathlib
 import jax
 import numpy as np
 
-from harmjax import metrics, tables, task, types, workdirs
+from harmjax import metrics, tables, task, types
 from harmjax.federations import traffic
 from harmjax.runs import preparation
 
@@ -325,8 +325,3 @@ def _damaged(path, error) -> ValueError:
     return ValueError(
         f"{path} is damaged ({error!r}): put it back, or train anew in another workdir"
     )
-
-
-def write_json(path, content) -> None:
-    """Writes a JSON file atomically."""
-    workdirs.write(path, json.dumps(content, indent=1, sort_keys=False) + "\n")

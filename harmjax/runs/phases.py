@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from harmjax import tables, types
+from harmjax import tables, types, workdirs
 from harmjax.engine import travel
 from harmjax.runs import checkpoints, logbook, preparation, programs
 from harmjax.runs import course as courses
@@ -221,4 +221,4 @@ def _write_cycle(run: Run, phase, cycle, record: travel.Record, asked, seconds, 
     tables.write(log.metrics_path, run.metrics, rows)
     entry = logbook.cost_entry(phase, cycle, asked)
     log.cost.append(entry | {"seconds": round(seconds, 4)})
-    logbook.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))
+    workdirs.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))

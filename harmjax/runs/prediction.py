@@ -7,7 +7,7 @@ import numpy as np
 
 from harmjax.data import begun, bids, checks, manifest, nifti, records, tabular
 from harmjax.engine import forward
-from harmjax.runs import finished, preparation
+from harmjax.runs import delivered, preparation, recorded
 
 LEFT_OUT = ("row", "subject", "place", "problem")
 
@@ -37,7 +37,7 @@ def predict(run, scans) -> Prediction:
         ValueError: No finished run, one whose data has changed, or a manifest that cannot be read
             at all.
     """
-    config = finished.config(run)
+    config = recorded.config(run)
     data, classes = config.data, begun.named(config.data)
     made, notices = preparation.unchanged(config, run)
     listing = manifest.read(
@@ -55,7 +55,7 @@ def predict(run, scans) -> Prediction:
         if data.features:
             prepared = tabular.restore(pathlib.Path(run) / preparation.FEATURES)
             images = tabular.apply(prepared, images)
-        learner, model = finished.model(run, config, images[:1])
+        learner, model = delivered.model(run, config, images[:1])
         logits = forward.logits(learner, config.train.verification_batch)(model, images)
         known, people = _known(made)
         for r, digest, z in zip(cohort.records, cohort.digests, logits, strict=True):

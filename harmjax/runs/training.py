@@ -5,8 +5,10 @@ under the policy. `delivery` starts from the warm-up again and trains on the mas
 ended with.
 """
 
+import hashlib
 import inspect
 import pathlib
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from harmjax import task as tasks
 from harmjax.data import begun
 from harmjax.engine import forward, learner
 from harmjax.policies import fixed
-from harmjax.runs import checkpoints, logbook, phases, preparation, whose
+from harmjax.runs import checkpoints, logbook, phases, preparation, recorded, whose
 from harmjax.runs import course as courses
 
 CHOICES = {
@@ -141,6 +143,7 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
         study = preparation.prepare(config, workdir, progress=progress)
     _check_logits(lrn, study)
     policy = build_policy(config, study)
+    recorded.record(config, workdir, classifier=_digest(classifier, study))
     whose.check(workdir, study)
     made = course(config, study, **{"federation": federation} if federation else {})
     evaluate = None
@@ -165,6 +168,22 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
         model = _deliver(run, start, mask)
     checkpoints.save_model(workdir / "checkpoints", "final", model)
     return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))
+
+
+def _digest(classifier: types.Classifier | None, study: preparation.Study) -> str:
+    """What stands for a classifier's computations; equal for equal ones, '' for none."""
+    if classifier is None:
+        return ""
+    image = jnp.asarray(preparation.one_image(study.train))
+    program = jax.make_jaxpr(lambda key: logits(classifier, key, image))(jax.random.key(0))
+    return hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(program)).encode()).hexdigest()
+
+
+def logits(classifier: types.Classifier, key, image):
+    """Logits [B, K] of a classifier that has just been made, in training."""
+    variables = classifier.init(key, image[:1])
+    keys = jax.random.split(key, len(image))
+    return classifier.apply(variables, image, jnp.ones(len(image)), keys, True)[0]
 
 
 def _check_logits(lrn: types.Learner, study: preparation.Study) -> None:

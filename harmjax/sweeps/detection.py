@@ -87,7 +87,6 @@ def detect(
     config,
     workdir,
     *,
-    record: jobs.RecordFn,
     say: jobs.SayFn,
     finished: jobs.FinishedFn,
     progress: bool = True,
@@ -98,7 +97,6 @@ def detect(
         config: See `configs/`, group `detect`.
         workdir: Gets both tables, precision_recall.csv for the page, and a folder per planted
             cohort with a workdir per policy.
-        record: Called before a run.
         say: Called before a run.
         finished: Called after a run.
         progress: Whether to draw progress bars.
@@ -112,7 +110,6 @@ def detect(
     rows, harms, curves = [], [], []
     for ended in jobs.run(
         planned(config, workdir),
-        record=record,
         say=say,
         finished=finished,
         progress="stops" if progress else "",

@@ -19,7 +19,7 @@ import tqdm
 
 from harmjax import metrics, policies, tables, workdirs
 from harmjax.data import begun
-from harmjax.runs import checkpoints, logbook, preparation, training
+from harmjax.runs import checkpoints, logbook, preparation, recorded, training
 from harmjax.sweeps import mapped
 
 FOUND = (
@@ -35,7 +35,6 @@ AFTER_WARM_UP = ("policy", "detect", "sweep", "report")  # groups that no warm-u
 PREPARED = ("manifest.csv", "features.npz")  # what predicting with a run reads of its study
 
 
-RecordFn = Callable[[ml_collections.ConfigDict, pathlib.Path], None]  # writes a run's config.json
 SayFn = Callable[[str], None]  # takes a line of text
 FinishedFn = Callable[[pathlib.Path, preparation.Study], None]  # takes a finished run's workdir
 StudyFn = Callable[[], preparation.Study]
@@ -103,7 +102,6 @@ def planned(configs: Sequence, folders: Sequence, *, names=None, homes=None) -> 
 def run(
     jobs: Sequence[Job],
     *,
-    record: RecordFn,
     say: SayFn,
     finished: FinishedFn,
     replicas: str = "loop",
@@ -117,7 +115,6 @@ def run(
 
     Args:
         jobs: From `planned`.
-        record: Called before a run.
         say: Called before a run.
         finished: Called after a run that was not mapped.
         replicas: 'loop', one run after another; 'auto', side by side where `mapped` can.
@@ -134,7 +131,7 @@ def run(
             study = functools.cache(functools.partial(_prepared, group[0], bool(progress), say))
             for job in group:
                 _check_finished(job, study)
-            together = _map(group, study, record, say) if replicas == "auto" else {}
+            together = _map(group, study, say) if replicas == "auto" else {}
             for job in group:
                 if job.workdir in together:
                     ended = together[job.workdir]
@@ -143,8 +140,7 @@ def run(
                 else:
                     bar.set_postfix_str(job.name)
                     with workdirs.held(job.workdir):
-                        record(job.config, job.workdir)
-                        say(job.name)
+                        say("; ".join([job.name, *recorded.record(job.config, job.workdir)]))
                         ended = _trained(job, study(), finished, progress == "stops")
                         _write(ended)
                 bar.update()
@@ -193,7 +189,7 @@ def _outcome(job: Job) -> dict:
     return row
 
 
-def _map(jobs, study: StudyFn, record, say) -> dict[pathlib.Path, Finished]:
+def _map(jobs, study: StudyFn, say) -> dict[pathlib.Path, Finished]:
     """How the jobs that can be mapped ended, by workdir; without those whose loss is not finite."""
     ended = {}
     left = [job for job in jobs if not _path(job).exists()]
@@ -203,7 +199,7 @@ def _map(jobs, study: StudyFn, record, say) -> dict[pathlib.Path, Finished]:
             chosen = [left[i] for i in some]
             for job in chosen:
                 held.enter_context(workdirs.held(job.workdir))
-                record(job.config, job.workdir)
+                recorded.record(job.config, job.workdir)
             study()
             for job in chosen:
                 _take_tables(job)

@@ -37,7 +37,6 @@ def sweep(
     settings: Sequence[hyper.Setting],
     workdir,
     *,
-    record: jobs.RecordFn,
     say: jobs.SayFn,
     finished: jobs.FinishedFn,
     progress: bool = True,
@@ -48,7 +47,6 @@ def sweep(
         config: That the settings change; group `sweep` says how the best one is chosen.
         settings: From `harmjax.sweeps.hyper`.
         workdir: Gets sweep.csv and a workdir per run.
-        record: Called before a run.
         say: Called before a run.
         finished: Called after a run.
         progress: Whether to draw a progress bar over runs.
@@ -71,7 +69,6 @@ def sweep(
     keys = tuple(dict.fromkeys(key for setting in settings for key in setting))
     found = jobs.run(
         planned,
-        record=record,
         say=say,
         finished=finished,
         replicas="loop" if config.sweep.pages else config.sweep.replicas,

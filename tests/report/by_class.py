@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from harmjax import defaults, metrics, types
+from harmjax import defaults, metrics, types, workdirs
 from harmjax.report import page
-from harmjax.runs import logbook, preparation, training
+from harmjax.runs import preparation, training
 
 CLASSES = ("HC", "MCI", "AD")
 CENTRES = ("Aix", "Bonn", "Cork")
@@ -63,6 +63,6 @@ def run(workdir, policy: str) -> tuple[preparation.Study, training.Outcome]:
     made, samples = config(policy), study()
     outcome = training.train(made, workdir, study=samples, progress=False)
     content = {"config": json.loads(made.to_json_best_effort()), "devices": ["cpu:0"]}
-    logbook.write_json(workdir / "config.json", content)
+    workdirs.write_json(workdir / "config.json", content)
     page.write(workdir, samples)
     return samples, outcome

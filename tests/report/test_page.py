@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from harmjax import tables
+from harmjax import tables, workdirs
 from harmjax.report import head, markup, page, results, samples, strips
 from harmjax.runs import logbook
 from tests.report import written
@@ -251,7 +251,7 @@ def test_what_scoring_costs_is_on_the_page(tmp_path):
     before = head.per_image_and_cycle(results.read(tmp_path), len(s.names), ("control",))
     more = {"score": {"forward": 24, "gradient": 0, "jvp": 12}, "score_bytes": 9 * 10**6}
     scored = [e | more for e in entries]
-    logbook.write_json(tmp_path / "cost.json", logbook.summarise_cost(scored))
+    workdirs.write_json(tmp_path / "cost.json", logbook.summarise_cost(scored))
     after = head.per_image_and_cycle(results.read(tmp_path), len(s.names), ("control",))
     # Of every cycle a model of 1 MB and 9 MB of evidence, in two cycles under control.
     assert "quality control 2 24 168 24 288 12 20.0" in read(page.write(tmp_path, s)).text

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from harmjax import defaults, tables, types
+from harmjax import defaults, tables, types, workdirs
 from harmjax.report import markup
 from harmjax.runs import logbook, preparation
 
@@ -82,9 +82,9 @@ def write_run(workdir, s, *, gone=(), waiting=(), policy="verify_revisit", decid
     entry = {"gradient": 12, "forward": 60, "model_bytes": 10**6, "count_bytes": 0, "seconds": 1.5}
     phases = [("warmup", 0), ("warmup", 1), ("control", 2), ("control", 3)]
     entries = [entry | {"phase": p, "cycle": c} for p, c in phases]
-    logbook.write_json(workdir / "cost.json", logbook.summarise_cost(entries))
+    workdirs.write_json(workdir / "cost.json", logbook.summarise_cost(entries))
     config = {"config": settings(policy), "devices": ["cpu:0"]}
-    logbook.write_json(workdir / "config.json", config)
+    workdirs.write_json(workdir / "config.json", config)
     return workdir
 
 

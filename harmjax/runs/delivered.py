@@ -1,25 +1,12 @@
-"""Finished runs: their config and their delivered model, for prediction and evaluation."""
+"""The model that a finished run delivered, for prediction and evaluation."""
 
 import pathlib
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 
-from harmjax import types, workdirs
+from harmjax import types
 from harmjax.runs import checkpoints, training
-
-
-def config(workdir) -> ml_collections.ConfigDict:
-    """The resolved config of a run.
-
-    Raises:
-        ValueError: The folder holds no run, or one of another format.
-    """
-    content = workdirs.recorded(workdir)
-    if content is None:
-        raise ValueError(f"{workdir}/config.json is missing: {workdir} is not the workdir of a run")
-    return ml_collections.ConfigDict(content["config"])
 
 
 def model(workdir, settings, image) -> tuple[types.Learner, types.Model]:
