@@ -28,7 +28,9 @@ import numpy as np
 from benchmarks import cycles, record
 from harmjax import models, policies
 from harmjax.cohort import dataset, generator, plan
-from harmjax.data import ingest, manifest, nifti, records, stream
+from harmjax.data import ingest, records, stream
+from harmjax.data.scans import nifti
+from harmjax.data.tables import manifest
 from harmjax.engine import learner as learners
 
 

@@ -118,7 +118,7 @@ def test_alarms_are_independent_and_most_stops_everything(trained_on, on):
     if expected[suspicion.MOST]:
         assert not verdicts.eliminated.any()
     texts = training.alarms(verdicts)
-    assert texts == [text for text, shown in zip(types.ALARMS, expected, strict=True) if shown]
+    assert texts == [text for text, shown in zip(suspicion.ALARMS, expected, strict=True) if shown]
 
 
 def test_a_brake_that_was_on_stays_on(trained_on):

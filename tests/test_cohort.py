@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from harmjax.cohort import anatomy, dataset, fields, generator, plan, scanner, subject
-from harmjax.data import manifest, nifti
+from harmjax.data.scans import nifti
+from harmjax.data.tables import manifest
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = "centre,train_hc,train_pd,test_hc,test_pd\nA,2,1,1,0\nB,0,2,0,1\n"

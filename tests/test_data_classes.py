@@ -6,7 +6,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from harmjax.data import cells, classes, records
+from harmjax.data import records
+from harmjax.data.tables import cells, classes
 
 AD = ("HC", "MCI", "AD")
 

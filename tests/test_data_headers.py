@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmjax.data import nifti
+from harmjax.data.scans import nifti
 from tests.fuzz import forge, oracle, scans
 
 SHAPE, GRID = nifti.grid(16)

@@ -4,7 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from harmjax.data import checks, ingest, nifti, records, splits
+from harmjax.data import checks, ingest, records, splits
+from harmjax.data.scans import nifti
 
 SHAPE, AFFINE = nifti.grid(16)
 

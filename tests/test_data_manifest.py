@@ -9,7 +9,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from harmjax.data import bids, manifest, people, provenance, records
+from harmjax.data import provenance, records
+from harmjax.data.tables import bids, manifest, people
 
 HEADER = "Subject,Study,Group_bin,Path,Session,Sex,Age,Split"
 

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from harmjax.data import intensity, nifti, resampling
+from harmjax.data.scans import intensity, nifti, resampling
 
 SHAPE, AFFINE = nifti.grid(8)
 

@@ -10,7 +10,7 @@ import pytest
 
 from harmjax import models, offers, policies, task, types
 from harmjax.engine import itinerary, learner, travel
-from harmjax.federations import control, layout, wire
+from harmjax.federations import loops, permitted, wire
 from harmjax.runs import course, programs
 from harmjax.scorers import measures
 from tests import classes, sites
@@ -233,7 +233,7 @@ def test_a_survey_is_about_every_held_out_scan_in_its_place(name, num_classes):
     off = np.asarray(lrn.features(model, HELD_OUT.image)) - mean[fold, 0]
     np.testing.assert_allclose(found["harm"][:, 0], np.log((off**2).mean(1)), rtol=1e-4, atol=1e-5)
     assert found["label"].tolist() == label.tolist()
-    assert layout.folds(HELD_OUT.centre).tolist() == fold.tolist()
+    assert permitted.folds(HELD_OUT.centre).tolist() == fold.tolist()
 
 
 def test_samples_of_another_centre_are_not_asked_for_by_message():
@@ -316,9 +316,9 @@ def test_python_control_flow_is_that_of_lax():
     def body(carry, x):
         return carry + x["a"], (carry, x["b"] * 2)
 
-    close(control.scan(body, 1.0, xs), jax.lax.scan(body, 1.0, xs))
-    assert control.cond(jnp.bool_(True), lambda x: x + 1, lambda x: x, 2) == 3
-    assert control.cond(jnp.bool_(False), lambda x: x + 1, lambda x: x, 2) == 2
+    close(loops.scan(body, 1.0, xs), jax.lax.scan(body, 1.0, xs))
+    assert loops.cond(jnp.bool_(True), lambda x: x + 1, lambda x: x, 2) == 3
+    assert loops.cond(jnp.bool_(False), lambda x: x + 1, lambda x: x, 2) == 2
 
 
 @pytest.mark.parametrize("name", FACTORIES)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from harmjax.data import classes, nifti
+from harmjax.data.scans import nifti
+from harmjax.data.tables import classes
 from tests.fuzz import forge, oracle, scans, tables
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harmjax import offers, policies, types
 from harmjax.engine import itinerary, travel
-from harmjax.federations import control, memory
+from harmjax.federations import loops, memory
 from tests import classes
 
 KEEP, OPEN, DROP = offers.KEEP, offers.OPEN, offers.DROP
@@ -161,7 +161,7 @@ def test_a_leg_of_many_stops_gives_what_as_many_legs_of_one_give(name, num_class
     assert (stops.ids == N).all(axis=1).any() and (stops.ids == N).any(axis=1).sum() > 3
     one, of_one = of_policy(stops)(opened(start))
     visit = jax.jit(lambda traveller, leg: policy.visit(fed, traveller, leg))
-    by_leg = fed._replace(by_leg=True, scan=control.scan, cond=control.cond)
+    by_leg = fed._replace(by_leg=True, scan=loops.scan, cond=loops.cond)
     legs, _ = travel.in_legs(by_leg, stops)
     assert legs.ids.shape[0] == 5 and legs.ids.shape[1] > 2
     asked = policy._replace(visit=lambda fed, traveller, leg: visit(traveller, leg))

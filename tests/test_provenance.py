@@ -9,7 +9,8 @@ import pytest
 
 from harmjax import defaults
 from harmjax.data import begun as data_begun
-from harmjax.data import nifti, provenance, records
+from harmjax.data import provenance, records
+from harmjax.data.scans import nifti
 from harmjax.runs import prediction, preparation
 from tests import conftest
 

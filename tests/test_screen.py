@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harmjax import offers, policies, scorers, types
-from harmjax.federations import layout, memory
+from harmjax.federations import memory, permitted
 from harmjax.policies import evidence, screen
 from tests import classes
 from tests.screening import (
@@ -194,7 +194,7 @@ def test_a_family_with_more_of_the_level_finds_its_harm_at_smaller_p_values():
 def test_folds_are_every_other_scan_of_a_centre_in_any_order():
     centre = np.random.default_rng(0).integers(0, 4, 30)
     expected = [int((centre[:i] == c).sum()) % 2 for i, c in enumerate(centre)]
-    assert layout.folds(centre).tolist() == expected
+    assert permitted.folds(centre).tolist() == expected
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])

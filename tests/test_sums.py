@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harmjax import types
-from harmjax.federations import layout, memory, statistics, stepwise, stream
+from harmjax.federations import layout, memory, permitted, statistics, stepwise, stream
 from tests import classes, sites
 
 centres = st.lists(st.sampled_from([0, 1, 2, 5, 9]), min_size=1, max_size=30).map(np.array)
@@ -24,7 +24,7 @@ def test_a_fold_is_every_other_scan_of_a_centre(centre):
     for c in centre.tolist():
         expected.append(seen[c] % 2)
         seen[c] += 1
-    assert layout.folds(centre).tolist() == expected
+    assert permitted.folds(centre).tolist() == expected
 
 
 @quick
@@ -41,7 +41,7 @@ def test_centres_answer_of_whom_they_have_enough(centre, statistic, fold, minimu
         meant = own if fold is None else own[fold::2]
         enough = len(meant) >= minimum or statistic == "confusion"
         expected.append(i in meant and enough)
-    found = layout.answering(statistic, centre, fold, minimum)
+    found = permitted.answering(statistic, centre, fold, minimum)
     assert found.dtype == bool and found.tolist() == expected
 
 
@@ -49,7 +49,7 @@ def test_centres_answer_of_whom_they_have_enough(centre, statistic, fold, minimu
 def test_no_subset_but_a_fold_can_be_asked_for(fold):
     for statistic in ("confusion", "gradient"):
         with pytest.raises(ValueError, match="known: 0, 1, or None"):
-            layout.answering(statistic, [0, 0, 0], fold)
+            permitted.answering(statistic, [0, 0, 0], fold)
 
 
 @quick

@@ -7,7 +7,7 @@ import pathlib
 
 from harmjax import tables, workdirs
 from harmjax.cohort import generator, plan
-from harmjax.data import nifti
+from harmjax.data.scans import nifti
 
 README = """Semi-synthetic multi-centre T1-weighted cohort
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harmjax.data import nifti
+from harmjax.data.scans import nifti
 
 
 def axes(spacing):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax.cohort import anatomy, fields
-from harmjax.data import nifti
+from harmjax.data.scans import nifti
 
 
 class Disease(NamedTuple):

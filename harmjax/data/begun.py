@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import offers
-from harmjax.data import checks, classes, people, provenance, records, splits
+from harmjax.data import checks, provenance, records, splits
+from harmjax.data.tables import classes, people
 
 MANIFEST = "manifest.csv"
 

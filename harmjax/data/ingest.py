@@ -13,7 +13,8 @@ import numpy as np
 import tqdm
 
 from harmjax import plugins, types, workdirs
-from harmjax.data import intensity, nifti, records
+from harmjax.data import records
+from harmjax.data.scans import intensity, nifti
 
 # Raise it when reading the same file gives other voxels than before.
 FORMAT = 2

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harmjax import tables
-from harmjax.data import nifti, records, sheet
+from harmjax.data import records
+from harmjax.data.scans import nifti
+from harmjax.data.tables import sheet
 
 WRITTEN = (
     *("subject", "session", "centre", "label", "split", "path", "sex", "age", "left_out"),

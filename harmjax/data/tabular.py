@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harmjax import plugins, shipped, workdirs
-from harmjax.data import ingest, manifest, provenance, records
+from harmjax.data import ingest, provenance, records
+from harmjax.data.tables import manifest
 
 HEART_FEATURES = (
     *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak"),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import types
-from harmjax.federations import assessment, control, wire
+from harmjax.federations import assessment, loops, wire
 from harmjax.federations import site as sites
 
 
@@ -113,8 +113,8 @@ def loopback(
             at=at,
             total=total,
             survey=survey,
-            scan=control.scan,
-            cond=control.cond,
+            scan=loops.scan,
+            cond=loops.cond,
             by_leg=True,
             evaluate=evaluate,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from harmjax import types
 from harmjax.engine.apart import apart
 from harmjax.engine.learner import select
-from harmjax.federations import layout, statistics
+from harmjax.federations import layout, permitted, statistics
 from harmjax.scorers import measures
 
 
@@ -45,7 +45,7 @@ def memory(
     """
     centre = np.asarray(held_out.centre)
     held_out = or_blank(held_out)
-    folds = jnp.asarray(layout.folds(held_out.centre))
+    folds = jnp.asarray(permitted.folds(held_out.centre))
     train, held_out = jax.tree.map(jnp.asarray, (train, held_out))
     num_samples, num_held_out = len(train.label), len(centre)
     fold = jnp.arange(num_samples) % 2 if fold is None else jnp.asarray(fold)

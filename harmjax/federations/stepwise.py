@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import types
-from harmjax.federations import control, memory
+from harmjax.federations import loops, memory
 
 
 def stepwise(
@@ -56,6 +56,6 @@ def stepwise(
         functools.partial(at, data),
         functools.partial(total, data),
         functools.partial(survey, data),
-        control.scan,
-        control.cond,
+        loops.scan,
+        loops.cond,
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from harmjax import types
 from harmjax.data import stream as reading
-from harmjax.federations import control, layout, memory, statistics
+from harmjax.federations import layout, loops, memory, permitted, statistics
 from harmjax.scorers import measures
 
 
@@ -32,7 +32,7 @@ def stream(
     """
     num_samples, num_held_out = len(train.label), len(held_out.label)
     centre = np.asarray(held_out.centre)
-    fold, width = layout.folds(centre), layout.width(centre, chunk)
+    fold, width = permitted.folds(centre), layout.width(centre, chunk)
     ahead: dict[bytes, np.ndarray] = {}
 
     def batch_of(cycle, image, label, identity, fold):
@@ -62,18 +62,18 @@ def stream(
         return image, train.label[inside], train.identity[inside], inside % 2
 
     def learn(model: types.Model, leg: types.Stop):
-        return control.scan(lambda model, stop: update(model, stop, *samples_of(stop)), model, leg)
+        return loops.scan(lambda model, stop: update(model, stop, *samples_of(stop)), model, leg)
 
     def at(asked: types.Measure, model: types.Model, leg: types.Stop, reference):
         def one(carry, stop):
             evidence = look(asked, model, reference, stop.cycle, *samples_of(stop))
             return carry, memory.measured(evidence, stop.ids < num_samples)
 
-        return control.scan(one, (), leg)[1]
+        return loops.scan(one, (), leg)[1]
 
     def scan(body, carry, xs):
         if not isinstance(xs, types.Stop):
-            return control.scan(body, carry, xs)
+            return loops.scan(body, carry, xs)
         read = reading.batches(fetch, np.asarray(xs.ids).reshape(-1, xs.ids.shape[-1]))
 
         def with_images(carry, leg):
@@ -83,7 +83,7 @@ def stream(
             return body(carry, leg)
 
         try:
-            return control.scan(with_images, carry, xs)
+            return loops.scan(with_images, carry, xs)
         finally:
             ahead.clear()
             read.close()
@@ -127,5 +127,5 @@ def stream(
         total,
         survey,
         scan,
-        control.cond,
+        loops.cond,
     )

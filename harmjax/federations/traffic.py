@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import types
-from harmjax.federations import layout, passes, statistics
+from harmjax.federations import passes, permitted, statistics
 from harmjax.scorers import measures
 
 MOST_KINDS = 32
@@ -114,7 +114,7 @@ def recorder(learner: types.Learner, image, minimum: int = 5) -> Recorder:
             if fold is None and statistic in statistics.EVERY_CENTRE:
                 note(sent, everywhere, num_held_out)
             else:
-                answer = layout.answering(statistic, centre, fold, minimum)
+                answer = permitted.answering(statistic, centre, fold, minimum)
                 note(sent, len(np.unique(centre[answer])), int(answer.sum()))
             return found
 

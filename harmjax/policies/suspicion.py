@@ -11,7 +11,17 @@ from harmjax.policies import centrewise, conformal, evidence
 MODEL_FREE = ("appearance",)  # evidence that training on a sample does not change
 TAIL = 0.1  # of the verification scans; as many training samples should lie beyond its edge
 UNLIKE = 0.05  # p-value up to which a sample counts as unlike the verification scans
-MOST, CONTAMINATED, BLIND = range(len(types.ALARMS))
+ALARMS = (
+    "most of the training samples look unlike the verification scans, or cannot be compared with "
+    "them: nothing is eliminated any more; either most of the cohort is harmful or the "
+    "verification scans are of another kind",
+    "the verification scans hold outliers that the training samples do not: look at them, because "
+    "what is eliminated is measured against them",
+    "a family of evidence is not a number for any verification scan of a class, so harm that only "
+    "that family shows is not found: look for scans that are not numbers, or for centres too small "
+    "to answer",
+)
+MOST, CONTAMINATED, BLIND = range(len(ALARMS))
 
 
 class Rules(NamedTuple):
@@ -41,7 +51,7 @@ class State(NamedTuple):
     verdict: types.Array  # [N] int32, cycle of the last verdict, -1 before
     start: types.Array  # [] int32, first cycle under control, -1 before
     examinations: types.Array  # [] int32, so far
-    alarms: types.Array  # [A] bool, which of types.ALARMS were ever on
+    alarms: types.Array  # [A] bool, which of ALARMS were ever on
 
 
 def unsuspecting(num_samples: int, num_held_out: int, num_families: int) -> State:
@@ -61,7 +71,7 @@ def unsuspecting(num_samples: int, num_held_out: int, num_families: int) -> Stat
         verdict=nobody,
         start=jnp.int32(-1),
         examinations=jnp.int32(0),
-        alarms=jnp.zeros(len(types.ALARMS), bool),
+        alarms=jnp.zeros(len(ALARMS), bool),
     )
 
 
@@ -196,7 +206,7 @@ def examine(rules: Rules, state: State, centre, held_out_centre, cycle):
 
 
 def alarm(rules: Rules, state: State, gone):
-    """[A] bool, which of `types.ALARMS` are on now.
+    """[A] bool, which of `ALARMS` are on now.
 
     The first where more than half of those examined are unlike the verification scans
     (`p <= UNLIKE`), about to be eliminated, or unknown in a family that their class is known in.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from harmjax.data import nifti
+from harmjax.data.scans import nifti
 from harmjax.report import markup
 
 GAP, FOOT = 6.0, 24.0  # mm between pictures, and below them

@@ -66,7 +66,7 @@ def audit(
         FloatingPointError: The loss is not finite; names cycle, centre and stop.
 
     Warns:
-        UserWarning: The policy cannot judge these samples; one for each of `types.ALARMS` on.
+        UserWarning: The policy cannot judge these samples; one for each of `suspicion.ALARMS` on.
 
     Example:
         >>> rng = np.random.default_rng(0)

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import scorers, types
-from harmjax.data import classes, records
+from harmjax.data import records
+from harmjax.data.tables import classes
 from harmjax.models import module
 from harmjax.runs import training
 

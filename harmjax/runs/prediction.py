@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax.data import begun, bids, checks, manifest, nifti, records, tabular
+from harmjax.data import begun, checks, records, tabular
+from harmjax.data.scans import nifti
+from harmjax.data.tables import bids, manifest
 from harmjax.engine import forward
 from harmjax.runs import delivered, preparation, recorded
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from harmjax import harms, metrics, offers, policies, shipped, types
-from harmjax.data import begun, checks, ingest, manifest, provenance, records, tabular
+from harmjax.data import begun, checks, ingest, provenance, records, tabular
+from harmjax.data.tables import manifest
 from harmjax.harms import plan, scenario
 
 FEATURES = "features.npz"

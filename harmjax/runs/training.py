@@ -20,8 +20,8 @@ from harmjax import metrics, models, plugins, policies, tables, types, workdirs
 from harmjax import task as tasks
 from harmjax.data import begun
 from harmjax.engine import forward, learner
-from harmjax.policies import fixed
-from harmjax.runs import checkpoints, logbook, phases, preparation, recorded, whose
+from harmjax.policies import fixed, suspicion
+from harmjax.runs import checkpoints, logbook, phases, preparation, recorded, same_samples
 from harmjax.runs import course as courses
 
 CHOICES = {
@@ -144,7 +144,7 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
     _check_logits(lrn, study)
     policy = build_policy(config, study)
     recorded.record(config, workdir, classifier=_digest(classifier, study))
-    whose.check(workdir, study)
+    same_samples.check(workdir, study)
     made = course(config, study, **{"federation": federation} if federation else {})
     evaluate = None
     if federation is not None:
@@ -260,7 +260,7 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
     init = jax.jit(run.learner.init)  # only the initialisers are compiled, not a forward pass
     fresh = init(jax.random.fold_in(key, 1), preparation.one_image(study.train))
     if warmup is not None and train.warmup_cycles:
-        if not whose.same(warmup, run.workdir):
+        if not same_samples.same(warmup, run.workdir):
             raise ValueError(
                 f"warmup={warmup} is of a run on other samples than {run.workdir}: some of those "
                 "held out here may have been trained on there; warm up anew"
@@ -314,7 +314,7 @@ def alarms(verdicts: types.Verdicts) -> list[str]:
     """The texts of all alarms that are on."""
     if verdicts.alarms is None:
         return []
-    return [text for text, on in zip(types.ALARMS, verdicts.alarms, strict=True) if on]
+    return [text for text, on in zip(suspicion.ALARMS, verdicts.alarms, strict=True) if on]
 
 
 def summary(study: preparation.Study, outcome: Outcome) -> str:

@@ -18,7 +18,7 @@ from harmjax import metrics, models, policies, tables, types
 from harmjax import task as tasks
 from harmjax.engine import learner, travel
 from harmjax.policies import fixed
-from harmjax.runs import checkpoints, logbook, training, whose
+from harmjax.runs import checkpoints, logbook, same_samples, training
 from harmjax.runs import course as courses
 
 NUMBERS = ("seed", "learning_rate", "decay")
@@ -72,7 +72,7 @@ def train(configs: Sequence, workdirs: Sequence, study) -> list[training.Outcome
         study: Of all of them.
     """
     for workdir in workdirs:
-        whose.check(workdir, study)
+        same_samples.check(workdir, study)
     began = time.perf_counter()
     numbers = [
         np.array([config.seed for config in configs], np.uint32),

@@ -110,16 +110,4 @@ class Verdicts(NamedTuple):
     cycle: Array  # [N] int32, of the last verdict
     p_value: Array | None = None  # [N] float32
     evidence: PyTree = {}  # name of a scorer -> [N] float32
-    alarms: Array | None = None  # [A] bool, which of ALARMS are on; any, all or none
-
-
-ALARMS = (
-    "most of the training samples look unlike the verification scans, or cannot be compared with "
-    "them: nothing is eliminated any more; either most of the cohort is harmful or the "
-    "verification scans are of another kind",
-    "the verification scans hold outliers that the training samples do not: look at them, because "
-    "what is eliminated is measured against them",
-    "a family of evidence is not a number for any verification scan of a class, so harm that only "
-    "that family shows is not found: look for scans that are not numbers, or for centres too small "
-    "to answer",
-)
+    alarms: Array | None = None  # [A] bool, which of `suspicion.ALARMS` are on

@@ -12,7 +12,8 @@ import re
 
 import numpy as np
 
-from harmjax.data import ingest, nifti, records
+from harmjax.data import ingest, records
+from harmjax.data.scans import nifti
 from tests.fuzz import forge, oracle
 from tests.fuzz.outcome import Outcome
 

@@ -11,7 +11,8 @@ import unicodedata
 
 import numpy as np
 
-from harmjax.data import manifest, records
+from harmjax.data import records
+from harmjax.data.tables import manifest
 from tests.fuzz.outcome import Outcome
 
 HEADER = ("Subject", "Study", "Group_bin", "Path", "Session", "Sex", "Age", "Split")

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 
 from harmjax import offers
-from harmjax.data import cells, records, sheet
+from harmjax.data import records
+from harmjax.data.tables import cells, sheet
 
 
 def read(path, scans, setting="data.drop", others=()):

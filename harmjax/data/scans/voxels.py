@@ -7,7 +7,7 @@ import pathlib
 import nibabel as nib
 import numpy as np
 
-from harmjax.data import headers, orientation, scanfile
+from harmjax.data.scans import headers, orientation, scanfile
 
 # What float32 resolves between the darkest and the brightest voxel, as many levels as one byte has.
 FEWEST_STEPS = 256

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmjax.data import orientation, scanfile
+from harmjax.data.scans import orientation, scanfile
 
 # name: (format and offset in NIfTI-1, in NIfTI-2)
 FIELDS = {

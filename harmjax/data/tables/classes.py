@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from harmjax.data import cells, records
+from harmjax.data import records
+from harmjax.data.tables import cells
 
 CONTROL = frozenset({"0", "hc", "nc", "cn", "control", "controls", "healthy", "healthy control"})
 DISEASE = frozenset({"1", "pd", "patient", "patients", "case", "disease", "parkinson"})

@@ -13,7 +13,8 @@ import unicodedata
 from typing import NamedTuple
 
 from harmjax import plugins
-from harmjax.data import bids, cells, classes, records, sheet
+from harmjax.data import records
+from harmjax.data.tables import bids, cells, classes, sheet
 
 # Words looked for in the header, upper and lower case alike; two that fit are an error.
 CSV_COLUMNS = {

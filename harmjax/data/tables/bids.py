@@ -4,7 +4,8 @@ import collections
 import glob
 import re
 
-from harmjax.data import cells, records, sheet
+from harmjax.data import records
+from harmjax.data.tables import cells, sheet
 
 ENTITIES = ("space", "res", "acq", "ce", "rec", "run", "desc")
 ABSENT = "none"  # asks for files without an entity

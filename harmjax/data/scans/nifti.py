@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from harmjax import plugins, workdirs
-from harmjax.data import intensity, orientation, resampling, scanfile, voxels
+from harmjax.data.scans import intensity, orientation, resampling, scanfile, voxels
 
 BOX_MM = (160.0, 192.0, 160.0)
 CORNER_MM = (-80.0, -112.0, -72.0)

@@ -1,0 +1,1 @@
+"""One NIfTI file as an image on the model's grid: read, checked, oriented, resampled, scaled."""
