@@ -11,6 +11,8 @@ What is named here is imported when it is asked for: importing harmjax itself to
 import importlib
 from typing import TYPE_CHECKING
 
+from harmjax.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from harmjax import harms as harms
     from harmjax import models as models
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from harmjax.types import Classifier as Classifier
     from harmjax.types import HarmScorer as HarmScorer
     from harmjax.types import QualityControl as QualityControl
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "audit": "harmjax.runs.audit",

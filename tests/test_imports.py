@@ -8,7 +8,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = (
-    ("types", "plugins", "workdirs", "defaults", "shipped"),
+    ("types", "plugins", "workdirs", "defaults", "shipped", "version"),
     ("task", "offers", "tables", "metrics", "harms", "data"),
     ("engine", "cohort"),
     ("models", "scorers"),

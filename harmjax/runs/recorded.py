@@ -8,8 +8,8 @@ import sys
 import jax
 import ml_collections
 
-import harmjax
 from harmjax import shipped, workdirs
+from harmjax.version import __version__
 
 FORMAT = 4  # of a run's folder; raise it when an older one cannot be read any more
 NAME = "config.json"
@@ -30,7 +30,7 @@ def record(config, workdir, *, classifier: str = "") -> list[str]:
             that differ; or one of another harmjax.
     """
     settings, changed = compared(config, workdir, classifier=classifier)
-    versions = {"harmjax": harmjax.__version__, "jax": jax.__version__}
+    versions = {"harmjax": __version__, "jax": jax.__version__}
     content = {
         "format": FORMAT,
         "config": settings,
