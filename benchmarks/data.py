@@ -109,7 +109,7 @@ def read(kind, scans, turns):
         for r in scans:
             np.asarray(nibabel.load(r.path).dataobj)
 
-    how = ingest.Resampling()
+    how = ingest.Reading()
     ours = lambda: ingest.load(scans, how, progress=False)  # noqa: E731
     functions = dict(zip(names, (plainly, ours), strict=True))
     return compared("ingest", dict.fromkeys(names, len(scans)), functions, turns)

@@ -89,7 +89,9 @@ def get_config() -> ml_collections.ConfigDict:
     train.deliver = "retrain"  # retrain from the warm-up on the final mask | last, as the authors
     train.stops_per_call = 32  # between two updates of the progress bar
     train.verification_batch = 8  # fastest on CPU; take more on a GPU
-    train.minimum_group = 5  # held-out scans below which a centre answers its confusion only
+    train.minimum_group = (
+        5  # held-out scans below which a centre gives no other sum than its confusion
+    )
     train.keep_checkpoints = "last"  # last | all
 
     config.policy = policy = ml_collections.ConfigDict()

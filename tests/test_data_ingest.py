@@ -27,7 +27,7 @@ def record(i, *, session="", **known):
 
 
 def load(scans, *, store=None, unique=True, **settings):
-    how = ingest.Resampling(**{"spacing": 16, **settings})
+    how = ingest.Reading(**{"spacing": 16, **settings})
     return ingest.load(scans, how, store=store, unique=unique, progress=False)
 
 

@@ -31,7 +31,7 @@ class Cohort(NamedTuple):
     notices: tuple[records.Problem, ...] = ()  # about scans that are used
 
 
-class Resampling(NamedTuple):
+class Reading(NamedTuple):
     """How a scan becomes an image: group `data` of a config has the same names."""
 
     spacing: float = 4.0  # mm, voxel size of the model's grid
@@ -50,7 +50,7 @@ class _Read(NamedTuple):
     notices: dict[int, list[str]]
 
 
-def load(scans, how: Resampling, *, store=None, unique=True, progress=True):
+def load(scans, how: Reading, *, store=None, unique=True, progress=True):
     """Returns (Cohort, problems): scans that cannot be read are left out, each with a problem.
 
     So are all records of one image (the same voxels, whatever the file is called, however it is
@@ -77,7 +77,7 @@ def load(scans, how: Resampling, *, store=None, unique=True, progress=True):
         >>> one = records.Record(
         ...     row=2, subject="a", session="", centre="A", label=1, split="train", path=str(path)
         ... )
-        >>> cohort, problems = load([one], Resampling(spacing=16), progress=False)
+        >>> cohort, problems = load([one], Reading(spacing=16), progress=False)
         >>> cohort.images.shape, cohort.centres, problems
         ((1, 10, 12, 10), ('A',), ())
     """

@@ -1,4 +1,4 @@
-"""How a model does on held-out scans, in sums that centres can add up without showing a scan."""
+"""Metrics of a model on held-out scans, in sums that centres can add up without showing a scan."""
 
 from collections.abc import Sequence
 

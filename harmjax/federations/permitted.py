@@ -1,4 +1,7 @@
-"""Which held-out scans may be summed over: all of a centre, or a fold, and not too few."""
+"""Which held-out scans may be summed over: all of a centre, or a fold, and not too few.
+
+`layout.batches` asks here for every sum. A `survey` is no sum: every held-out scan answers it.
+"""
 
 import numpy as np
 

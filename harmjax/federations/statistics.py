@@ -1,7 +1,7 @@
 """What centres may be asked about a model on their held-out scans: sums, found by name.
 
-Each is a `StatisticFn`, pure; a federation adds the sums over batches and centres, so nothing about
-a single scan leaves a centre.
+Each is a `StatisticFn`, pure; a federation adds the sums over batches and centres. Fewer scans than
+the minimum are summed for `EVERY_CENTRE` alone; where a sum goes by class, a class may have fewer.
 """
 
 import inspect

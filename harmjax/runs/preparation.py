@@ -277,7 +277,7 @@ def read_scans(scans, data, store, *, unique: bool = True, progress: bool):
     """
     if data.features:
         return tabular.load(scans, names=tuple(data.features), missing=dict(data.missing))
-    how = ingest.Resampling(*(data[name] for name in ingest.Resampling._fields))
+    how = ingest.Reading(*(data[name] for name in ingest.Reading._fields))
     return ingest.load(scans, how, store=store, unique=unique, progress=progress)
 
 

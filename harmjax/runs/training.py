@@ -139,6 +139,7 @@ def train(
 def _train(config, workdir, study, classifier, warmup, federation, progress) -> Outcome:
     _check_choices(config.train)
     lrn = build_learner(config, classifier)
+    recorded.compared(config, workdir)
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     _check_logits(lrn, study)

@@ -1,4 +1,11 @@
-"""What looks harmful."""
+"""What looks harmful, and what a scorer may see.
+
+`measure` runs at the centre that holds the samples and sees a `Batch`: image, label, keys and fold,
+of no other centre (`federations/memory` makes it). `reference` and `judge` run at the server, which
+sees sums over held-out scans that `federations/permitted` lets a centre answer, and of a sample its
+evidence. How many numbers that may be is held by `tests/scorers/test_contracts.py`, not by a
+federation. `trial` sees the whole federation.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol

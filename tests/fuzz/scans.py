@@ -112,7 +112,7 @@ def judged(path, sound, kind="", told=""):
         row=2, subject="s", session="", centre="A", label=0, split="train", path=str(path)
     )
     try:
-        how = ingest.Resampling(spacing=SPACING, dtype="float32")
+        how = ingest.Reading(spacing=SPACING, dtype="float32")
         cohort, problems = ingest.load([scan], how, progress=False)
     except Exception as error:
         return "crashed", f"{type(error).__name__}: {error}"

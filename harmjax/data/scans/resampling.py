@@ -1,4 +1,7 @@
-"""From a scan's own voxels to the model's grid."""
+"""From a scan's own voxels to the model's grid, for `nifti.load`.
+
+Whoever changes a voxel raises `ingest.FORMAT`, so that stored images are made again.
+"""
 
 import numpy as np
 from scipy import ndimage
