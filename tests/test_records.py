@@ -79,7 +79,7 @@ def test_a_grid_reads_no_table_that_it_has_just_written(patients, tmp_path):
             (pathlib.Path(workdir) / f"{name}.csv").unlink()
 
     def ask():
-        quiet = {"record": lambda *_: None, "say": lambda _: None, "progress": False}
+        quiet = {"say": lambda _: None, "progress": False}
         return detection.detect(patients, tmp_path, finished=finished, **quiet)
 
     (row,), (harm,) = ask()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from configs import published
-from harmjax import models, offers, tables, task, types
+from harmjax import models, offers, tables, task, types, workdirs
 from harmjax.engine import itinerary, learner, travel
 from harmjax.federations import memory, stepwise
 from harmjax.policies import verify_revisit
-from harmjax.runs import logbook, training
+from harmjax.runs import logbook, recorded, training
 from tests import conftest, replay
 
 QUIRKS = {
@@ -93,7 +93,10 @@ def test_a_suspect_that_a_person_drops_is_not_revisited(patients, tmp_path):
     pending = [row["subject"] for row in rows if row["verdict"] == "pending"]
     withdrawn = set(pending[::2])
     (tmp_path / "drop.csv").write_text("\n".join(["Subject", *withdrawn]))
-    patients.data.drop, patients.train.cycles = str(tmp_path / "drop.csv"), 5
+    content = recorded.read(tmp_path / "run")  # of a run that was killed after three cycles of five
+    content["config"]["train"]["cycles"] = patients.train.cycles = 5
+    workdirs.write_json(tmp_path / "run" / "config.json", content)
+    patients.data.drop = str(tmp_path / "drop.csv")
     training.train(patients, tmp_path / "run", progress=False)
     decisions = replay.read(tmp_path / "run" / "decisions.csv")
     later = [row for row in decisions if int(row["cycle"]) > 2]
