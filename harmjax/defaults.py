@@ -109,6 +109,8 @@ def get_config() -> ml_collections.ConfigDict:
     screen.false_share = 0.5  # of what is eliminated, that may be expected to be good
     screen.examine_every = 2  # cycles
     screen.centres = True  # test centres as groups
+    screen.shadow = False  # judge by a model that trains on the verification scans too
+    screen.folds = 0  # groups of centres, each judged by a model without it during the warm-up
 
     config.detect = detect = ml_collections.ConfigDict()  # what `harmjax detect` compares
     detect.scenarios = ("none", "centres", "singles")

@@ -24,6 +24,7 @@ def stream(
     *,
     chunk: int = 64,
     minimum: int = 5,
+    fold=None,
 ) -> types.Federation:
     """A federation that reads every batch from `image` when it is asked for.
 
@@ -32,7 +33,8 @@ def stream(
     """
     num_samples, num_held_out = len(train.label), len(held_out.label)
     centre = np.asarray(held_out.centre)
-    fold, width = permitted.folds(centre), layout.width(centre, chunk)
+    own_fold, width = permitted.folds(centre), layout.width(centre, chunk)
+    train_fold = np.arange(num_samples) % 2 if fold is None else np.asarray(fold)
     ahead: dict[bytes, np.ndarray] = {}
 
     def batch_of(cycle, image, label, identity, fold):
@@ -59,7 +61,7 @@ def stream(
         inside = np.minimum(ids, num_samples - 1)
         image = ahead.get(ids.tobytes())
         image = fetch(ids) if image is None else image
-        return image, train.label[inside], train.identity[inside], inside % 2
+        return image, train.label[inside], train.identity[inside], train_fold[inside]
 
     def learn(model: types.Model, leg: types.Stop):
         return loops.scan(lambda model, stop: update(model, stop, *samples_of(stop)), model, leg)
@@ -97,7 +99,7 @@ def stream(
         inside = [np.minimum(ids, num_held_out - 1) for ids in rows]
         images = reading.batches(lambda ids: np.asarray(held_out.image[ids]), inside)
         for at, image in zip(inside, images, strict=True):
-            yield image, held_out.label[at], held_out.identity[at], fold[at]
+            yield image, held_out.label[at], held_out.identity[at], own_fold[at]
 
     def total(statistic: str, model: types.Model, *args, fold=None):
         sizes = {"minimum": minimum, "chunk": chunk, "width": width}

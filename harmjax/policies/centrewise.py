@@ -12,7 +12,12 @@ CUT = 2.5  # standard deviations that one sample may count, so that it does not 
 
 
 def harmful(training, held_out, level, *, least: int = 2):
-    """[N] bool, whether the sample's centre is harmful at a family-wise error of `level`.
+    """[N] bool, whether the sample's centre is harmful at a family-wise error of `level`."""
+    return p_values(training, held_out, least=least) <= level
+
+
+def p_values(training, held_out, *, least: int = 2):
+    """[N], the family-wise p-value of the sample's centre: harmful as a group where it is small.
 
     P-values become normal scores `g = -Phi^-1(p)`, cut at `CUT`. A centre's scores scatter with
     variance s^2 around a mean of its own, which varies between centres with variance tau^2: its
@@ -21,17 +26,16 @@ def harmful(training, held_out, level, *, least: int = 2):
     s^2)` (best linear prediction). What the mean of its n training samples exceeds that by has
     variance `s^2 / n + tau^2 s^2 / (m tau^2 + s^2)` at a good centre, where s^2 is that of its own
     training samples if they scatter more than verification scans do. Families of evidence are
-    tested apart; the level is divided by the number of centres and families (Bonferroni), also by
-    those in which little is known.
+    tested apart; the smallest p-value is multiplied by the number of centres and families
+    (Bonferroni), also of those in which little is known.
 
     NaN is not known and takes no part: not as a good sample, nor as a good verification scan, which
     would make all others look harmful. Without verification scans that tell how scores scatter
-    within a centre, no centre is harmful.
+    within a centre, all have the p-value 1.
 
     Args:
         training: (p-values [N, E], centre [N], used [N] bool).
         held_out: (p-values [M, E], centre [M]) of the verification scans.
-        level: Fraction.
         least: Samples of the smallest centre that is tested.
 
     References:
@@ -62,7 +66,7 @@ def harmful(training, held_out, level, *, least: int = 2):
 
     found = jax.vmap(of_family, 1, 1)(p_value, held_out[0])
     tests = jnp.sum(tested) * found.shape[1]
-    return (tested & (jnp.min(found, axis=1) * tests <= level))[centre]
+    return jnp.where(tested, jnp.minimum(jnp.min(found, axis=1) * tests, 1.0), 1.0)[centre]
 
 
 def normal_scores(p_value):

@@ -165,18 +165,27 @@ def measurable(scales: conformal.Scale):
     return scales.number.T > 0
 
 
-def p_values_by_family(calibration: Calibration, mean, label):
+def p_values_by_family(calibration: Calibration, mean, label, p_value=conformal.p_value):
     """Conformal p-values [J, E] of every family, of evidence [J, E] averaged over cycles.
 
     1 where the evidence is NaN.
     """
-    return jax.vmap(conformal.p_value, (0, 1, None), 1)(calibration.families, mean, label)
+    return jax.vmap(p_value, (0, 1, None), 1)(calibration.families, mean, label)
 
 
-def p_values(asked: Families, calibration: Calibration, mean, label):
-    """Conformal p-values [J] of all families together; 1 where nothing is known in any."""
-    fused = combine_p_values(p_values_by_family(calibration, mean, label), asked.shares)
-    found = conformal.p_value(calibration.fused, fused, label)
+def p_values(asked: Families, calibration: Calibration, mean, label, *, calibrating: bool = False):
+    """Conformal p-values [J] of all families together; 1 where nothing is known in any.
+
+    Args:
+        asked: From `families`.
+        calibration: Of the cycle.
+        mean: [J, E] float32, evidence averaged over cycles.
+        label: [J] int32.
+        calibrating: Whether these are verification scans, each counted among them already.
+    """
+    p_value = conformal.own_p_value if calibrating else conformal.p_value
+    by_family = p_values_by_family(calibration, mean, label, p_value)
+    found = p_value(calibration.fused, combine_p_values(by_family, asked.shares), label)
     return jnp.where(jnp.all(jnp.isnan(mean), axis=1), 1.0, found)
 
 

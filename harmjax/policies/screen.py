@@ -24,6 +24,8 @@ def screen(
     centres: bool = True,
     word=None,
     max_batch: int = 5,
+    joined: int = 0,
+    accusation=None,
 ) -> types.QualityControl:
     """A policy that eliminates what verification scans of the same class never look like.
 
@@ -67,6 +69,10 @@ def screen(
         centres: Whether centres are tested as groups.
         word: [N] int8, a person's, see `offers`; who is kept is never set aside.
         max_batch: Largest number of samples of one stop.
+        joined: How many samples, the last ones, are the verification scans themselves, which train
+            the model too. Good training samples and they are then exchangeable, see `shadow`.
+        accusation: [N] float32, p-values of the samples' centres, see `folds.accusation`; those up
+            to `alpha` are eliminated without being met.
 
     Raises:
         ValueError: An unknown or unfit family, or numbers out of range.
@@ -90,17 +96,19 @@ def screen(
             f"screen: alpha={alpha} and false_share={false_share} must be fractions above 0, "
             f"examine_every={examine_every} at least 1"
         )
-    rules = suspicion.Rules(asked, alpha, false_share, examine_every, centres, word)
+    rules = suspicion.Rules(
+        asked, alpha, false_share, examine_every, centres, word, joined, accusation
+    )
     suspect = apart(functools.partial(suspicion.suspect, rules))
     decide = apart(functools.partial(suspicion.decide, rules))
 
     def init(num_samples, baseline):
-        return suspicion.unsuspecting(num_samples, int(jnp.sum(baseline)), len(asked.names))
+        return suspicion.unsuspecting(rules, num_samples, int(jnp.sum(baseline)))
 
     def offer(state, cycle):
         """Suspects are left out of training, yet met at their stops."""
         del cycle
-        left_in = ~state.eliminated
+        left_in = ~state.eliminated & ~suspicion.accused(rules, len(state.label))
         return offers.offer(left_in & (state.suspected < 0), left_in, word)
 
     def open_(fed: types.Federation, travel: types.Travel, cycle):
@@ -119,10 +127,10 @@ def screen(
 
     def visit(fed: types.Federation, travel: types.Travel, leg: types.Stop):
         """A leg is scored as a whole by the model of the cycle's start, and then learned."""
-        found = _measured(asked, fed, travel.state.calibration, leg)
+        found = measured(asked, fed, travel.state.calibration, leg)
         blank = trials.no_trial(fed, max_batch)
         state, learned, rows = suspect(travel.state, leg, found["harm"], found["label"], blank)
-        model, loss = _learned(fed, travel.model, learned)
+        model, loss = learn(fed, travel.model, learned)
         info = trials.unverified(fed, learned.ids, loss, max_batch)
         return types.Travel(model, state), trials.join(info, rows, axis=1)
 
@@ -134,7 +142,8 @@ def screen(
     def verdicts(state, cycle):
         del cycle
         each = suspicion.evidence_so_far(state)
-        p_value = jnp.where(jnp.any(state.known > 0, axis=1), state.p_value, jnp.nan)
+        judged = jnp.any(state.known > 0, axis=1) | suspicion.accused(rules, len(state.label))
+        p_value = jnp.where(judged, state.p_value, jnp.nan)
         found = types.Verdicts(
             harm=jnp.log(alpha / jnp.maximum(p_value, 1e-30)),
             pending=(state.suspected >= 0) & ~state.eliminated,
@@ -149,7 +158,7 @@ def screen(
     return types.QualityControl(init, offer, visit, close, verdicts, open_)
 
 
-def _measured(
+def measured(
     asked: evidence.Families,
     fed: types.Federation,
     calibration: evidence.Calibration,
@@ -167,7 +176,7 @@ def _measured(
     return fed.cond(jnp.any(leg.ids < len(fed.centre)), ask, spare, 0)
 
 
-def _learned(fed: types.Federation, model: types.Model, leg: types.Stop):
+def learn(fed: types.Federation, model: types.Model, leg: types.Stop):
     """The model after a leg, and its loss [T]; an empty leg is not learned."""
 
     def train(model):

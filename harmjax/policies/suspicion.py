@@ -33,6 +33,10 @@ class Rules(NamedTuple):
     examine_every: int  # cycles
     centres: bool
     word: types.Array | None  # [N] int8, a person's
+    joined: int = 0  # how many samples, the last ones, are the verification scans themselves
+    accusation: types.Array | None = (
+        None  # [N] float32, p-value of the sample's centre, see `folds`
+    )
 
 
 class State(NamedTuple):
@@ -54,9 +58,9 @@ class State(NamedTuple):
     alarms: types.Array  # [A] bool, which of ALARMS were ever on
 
 
-def unsuspecting(num_samples: int, num_held_out: int, num_families: int) -> State:
+def unsuspecting(rules: Rules, num_samples: int, num_held_out: int) -> State:
     """The state before the first cycle."""
-    nobody = jnp.full(num_samples, -1, jnp.int32)
+    nobody, num_families = jnp.full(num_samples, -1, jnp.int32), len(rules.families.names)
     return State(
         calibration=None,  # type: ignore[arg-type]
         label=nobody,
@@ -65,7 +69,7 @@ def unsuspecting(num_samples: int, num_held_out: int, num_families: int) -> Stat
         evidence=jnp.zeros((num_samples, num_families)),
         held_out_known=jnp.zeros((num_held_out, num_families), jnp.int32),
         held_out_evidence=jnp.zeros((num_held_out, num_families)),
-        p_value=jnp.ones(num_samples),
+        p_value=jnp.ones(num_samples) if rules.accusation is None else rules.accusation,
         suspected=nobody,
         eliminated=jnp.zeros(num_samples, bool),
         verdict=nobody,
@@ -98,6 +102,9 @@ def accumulate(rules: Rules, state: State, ids, harm, label) -> State:
     inside = jnp.minimum(ids, len(total) - 1)
     mean = evidence.averaged(total[inside], known[inside], visits[inside][:, None])
     p_value = evidence.p_values(rules.families, calibration, mean, label)
+    if rules.joined:
+        own = evidence.p_values(rules.families, calibration, mean, label, calibrating=True)
+        p_value = jnp.where(inside < len(total) - rules.joined, p_value, own)
     return state._replace(
         label=state.label.at[ids].set(label, mode="drop"),
         visits=visits,
@@ -130,7 +137,9 @@ def suspect(rules: Rules, state: State, leg: types.Stop, harm, label, blank: typ
     since = state.suspected.at[jnp.where(suspicious, ids, num_samples)]
     state = state._replace(suspected=since.set(leg.cycle[0], mode="drop"))
     waiting = (state.suspected[inside] >= 0).reshape(leg.ids.shape)
-    rows = _rows(state, ids, suspicious, types.SUSPICION, False, blank)
+    rows = _rows(
+        state, ids, suspicious & _training(rules, state)[inside], types.SUSPICION, False, blank
+    )
     rows = jax.tree.map(lambda x: x.reshape(*leg.ids.shape, *x.shape[1:]), rows)
     return state, offers.empty(leg, waiting, num_samples), rows
 
@@ -159,13 +168,15 @@ def decide(rules: Rules, state: State, centre, held_out_centre, cycle, blank: ty
         examined,
         waiting,
     )
+    after = _accused(rules, after, cycle)
     fresh = (after.suspected >= 0) & (state.suspected < 0)
     gone = after.eliminated & ~state.eliminated
     back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
     kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
     kind = jnp.where(fresh, types.SUSPICION, kind)
     everyone = jnp.arange(len(centre), dtype=jnp.int32)
-    return after, _rows(state, everyone, gone | back | fresh, kind, back, blank)
+    told = (gone | back | fresh) & _training(rules, state)
+    return after, _rows(state, everyone, told, kind, back, blank)
 
 
 def examine(rules: Rules, state: State, centre, held_out_centre, cycle):
@@ -243,7 +254,32 @@ def evidence_so_far(state: State):
 
 def _left(rules, state):
     """[N] bool, who is examined."""
-    return ~state.eliminated & (state.visits > 0) & ~_trusted(rules, len(state.visits))
+    known = (state.visits > 0) & ~_trusted(rules, len(state.visits))
+    return ~state.eliminated & known & _training(rules, state)
+
+
+def _training(rules, state):
+    """[N] bool, all but verification scans that joined."""
+    num_samples = len(state.visits)
+    return jnp.arange(num_samples) < num_samples - rules.joined
+
+
+def accused(rules: Rules, num_samples: int):
+    """[N] bool, whose centre was convicted before the first cycle, and whom nobody keeps."""
+    if rules.accusation is None:
+        return jnp.zeros(num_samples, bool)
+    return (rules.accusation <= rules.alpha) & ~_trusted(rules, num_samples)
+
+
+def _accused(rules, state, cycle):
+    """The state in which those who were accused from the start are eliminated."""
+    if rules.accusation is None:
+        return state
+    gone = accused(rules, len(state.visits)) & ~state.eliminated
+    return state._replace(
+        eliminated=state.eliminated | gone,
+        verdict=jnp.where(gone, cycle, state.verdict).astype(jnp.int32),
+    )
 
 
 def _trusted(rules, num_samples):

@@ -45,6 +45,7 @@ def course(
     drop_remainders: bool = False,
     chunk: int = 64,
     minimum: int = 5,
+    fold=None,
 ) -> Course:
     """The course of a run.
 
@@ -58,6 +59,7 @@ def course(
         drop_remainders: See `itinerary.itinerary`.
         chunk: Held-out scans per forward pass.
         minimum: Centres with fewer held-out scans than this answer their confusion only.
+        fold: [N] int, 0 or 1, of the samples; by default every other one.
 
     Raises:
         ValueError: Unknown topology or federation.
@@ -68,6 +70,7 @@ def course(
     centre = np.zeros_like(centre) if topology == "central" else np.asarray(centre)
     key_itinerary, key_dropout = jax.random.split(key)
     draw = itinerary.itinerary(centre, batch_size=batch_size, drop_remainders=drop_remainders)
+    options = {"chunk": chunk, "minimum": minimum} | ({} if fold is None else {"fold": fold})
     factory = FEDERATIONS[federation] if isinstance(federation, str) else federation
     return Course(
         draw=functools.partial(draw, key_itinerary),
@@ -75,7 +78,7 @@ def course(
         num_stops=int(np.sum(-(-np.bincount(centre) // batch_size))),
         is_round=topology == "federated",
         key=key_dropout,
-        federation=functools.partial(factory, chunk=chunk, minimum=minimum),
+        federation=functools.partial(factory, **options),
         is_traced=factory is memory.memory,
         minimum=minimum,
     )

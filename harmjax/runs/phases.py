@@ -31,6 +31,7 @@ class Run(NamedTuple):
     evaluate: Callable[[types.Model], dict]  # split -> group -> `metrics.Assessed`
     metrics: tuple[str, ...]  # columns of metrics.csv
     progress: bool
+    is_shadow: bool = False  # trained on verification scans, so that metrics would tell nothing
 
 
 class Log(NamedTuple):
@@ -38,7 +39,7 @@ class Log(NamedTuple):
 
     decisions: list
     metrics: list
-    metrics_path: pathlib.Path
+    metrics_path: pathlib.Path | None
     cost: list
 
 
@@ -51,16 +52,20 @@ def run_phase(run: Run, phase: str, policy, model, cycles: range, metrics_file) 
         policy: Of this phase.
         model: To start from.
         cycles: Their numbers, which decide about learning rate and itinerary.
-        metrics_file: Table of the workdir that the metrics go to.
+        metrics_file: Table of the workdir that the metrics go to; None where the model is not
+            evaluated, because it only watches.
 
     Raises:
         FloatingPointError: A loss or an update is not finite; names cycle, centre and stop.
     """
     train, study = run.config.train, run.study
+    metrics_file = None if run.is_shadow else metrics_file
     folder = run.workdir / "checkpoints"
     spent = []  # seconds of evaluations
 
     def evaluate(model):
+        if metrics_file is None:
+            return None
         began = time.perf_counter()
         found = run.evaluate(model)
         spent.append(time.perf_counter() - began)
@@ -139,7 +144,7 @@ def _bar(run, phase, cycles, last, num_stops):
     return tqdm.tqdm(
         total=num_stops * len(cycles),
         initial=num_stops * (last + 1 - cycles.start),
-        desc=names[phase],
+        desc=names.get(phase, phase),
         unit="stop",
         disable=None if run.progress and len(cycles) else True,
         dynamic_ncols=True,
@@ -173,13 +178,15 @@ def _open_log(run, phase, metrics_file, done: range, cycles: range) -> Log:
         ValueError: A table is damaged, or has no row of a cycle that is finished.
     """
     folder, entries = run.workdir, logbook.read_cost(run.workdir / "cost.json")
-    path = folder / metrics_file
+    path = folder / metrics_file if metrics_file else None
     again = range(done.stop, cycles.stop)
     decisions = logbook.rows_but(
         folder / "decisions.csv", logbook.decision_columns(run.study.classes), again
     )
-    metrics = logbook.rows_but(path, run.metrics, again)
-    _check_rows(path, {int(row[0]) for row in metrics}, done)
+    metrics = []
+    if path:
+        metrics = logbook.rows_but(path, run.metrics, again)
+        _check_rows(path, {int(row[0]) for row in metrics}, done)
     _check_rows(folder / "cost.json", {e["cycle"] for e in entries if e["phase"] == phase}, done)
     if phase == "control":
         _check_rows(folder / "decisions.csv", {int(row[0]) for row in decisions}, done[:1])
@@ -216,9 +223,10 @@ def _write_cycle(run: Run, phase, cycle, record: travel.Record, asked, seconds, 
         )
         header = logbook.decision_columns(study.classes)
         tables.write(run.workdir / "decisions.csv", header, log.decisions)
-    log.metrics.extend(logbook.metric_rows(cycle, record.evaluation))
-    rows = sorted(log.metrics, key=lambda row: int(row[0]))
-    tables.write(log.metrics_path, run.metrics, rows)
+    if log.metrics_path:
+        log.metrics.extend(logbook.metric_rows(cycle, record.evaluation))
+        rows = sorted(log.metrics, key=lambda row: int(row[0]))
+        tables.write(log.metrics_path, run.metrics, rows)
     entry = logbook.cost_entry(phase, cycle, asked)
     log.cost.append(entry | {"seconds": round(seconds, 4)})
     workdirs.write_json(run.workdir / "cost.json", logbook.summarise_cost(log.cost))

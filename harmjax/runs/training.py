@@ -5,6 +5,7 @@ under the policy. `delivery` starts from the warm-up again and trains on the mas
 ended with.
 """
 
+import functools
 import hashlib
 import inspect
 import pathlib
@@ -21,7 +22,15 @@ from harmjax import task as tasks
 from harmjax.data import begun
 from harmjax.engine import forward, learner
 from harmjax.policies import fixed, suspicion
-from harmjax.runs import checkpoints, logbook, phases, preparation, recorded, same_samples
+from harmjax.runs import (
+    checkpoints,
+    logbook,
+    phases,
+    preparation,
+    recorded,
+    same_samples,
+    trajectories,
+)
 from harmjax.runs import course as courses
 
 CHOICES = {
@@ -67,8 +76,13 @@ def build_learner(config, classifier: types.Classifier | None = None) -> types.L
     return learner.learner(classifier, schedule, task=tasks.classification(num_classes))
 
 
-def build_policy(config, study: preparation.Study) -> types.QualityControl:
+def build_policy(config, study: preparation.Study, **beside) -> types.QualityControl:
     """The quality control that a config describes, with a person's word above it.
+
+    Args:
+        config: See `configs/`.
+        study: What it decides about.
+        beside: What models trained beside say, see `trajectories`.
 
     Raises:
         ValueError: Unknown policy, settings that it does not take, or a topology that rules it out.
@@ -85,9 +99,12 @@ def build_policy(config, study: preparation.Study) -> types.QualityControl:
         "corrupted": study.corrupted,
         "word": study.word,
         "max_batch": config.train.batch_size,
+        **beside,
     }
     taken = inspect.signature(factory).parameters
     settings = dict(config.policy.get(name, {}))
+    for trajectory in trajectories.SETTINGS:
+        settings.pop(trajectory, None)
     settings |= {key: value for key, value in offered.items() if key in taken}
     policy = _built(f"policy.{name}", factory, settings)
     if policy.open is not None:
@@ -143,10 +160,12 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     _check_logits(lrn, study)
-    policy = build_policy(config, study)
+    trajectories.check(config, warmup)
+    build_policy(config, study)
     recorded.record(config, workdir, classifier=_digest(classifier, study))
     same_samples.check(workdir, study)
-    made = course(config, study, **{"federation": federation} if federation else {})
+    own = {"federation": federation} if federation else {}
+    made = course(config, study, **own)
     evaluate = None
     if federation is not None:
         evaluate = made.federation(lrn, study.train, study.verification, made.key).evaluate
@@ -160,15 +179,21 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
         metrics=logbook.metric_columns(study.classes, exact=evaluate is None),
         progress=progress,
     )
-    start = _warm_up(run, warmup)
-    travelled = _control(run, policy, start)
-    cycles = config.train.cycles
-    mask = np.asarray(policy.offer(travelled.state, cycles).weight)
+    fresh = _fresh(run)
+    watch = trajectories.watch(run, fresh, functools.partial(course, config, **own))
+    policy = build_policy(config, watch.run.study, **watch.beside)
+    start = _warm_up(watch.run, warmup, fresh, watch.keep)
+    travelled = _control(watch.run, policy, start)
+    cycles, num_samples = config.train.cycles, len(study.names)
+    mask = np.asarray(policy.offer(travelled.state, cycles).weight)[:num_samples]
     model = travelled.model
-    if preparation.is_retrained(config):
-        model = _deliver(run, start, mask)
+    if watch.run.is_shadow:
+        model = _deliver(run, fresh, mask, range(cycles))
+    elif preparation.is_retrained(config):
+        model = _deliver(run, start, mask, range(config.train.warmup_cycles, cycles))
     checkpoints.save_model(workdir / "checkpoints", "final", model)
-    return _conclude(run, model, mask, policy.verdicts(travelled.state, cycles))
+    verdicts = trajectories.of_training(policy.verdicts(travelled.state, cycles), num_samples)
+    return _conclude(run, model, mask, verdicts)
 
 
 def _digest(classifier: types.Classifier | None, study: preparation.Study) -> str:
@@ -254,12 +279,16 @@ def at_hand(
     return evaluate
 
 
-def _warm_up(run: phases.Run, warmup) -> types.Model:
-    """The model after the warm-up cycles, from a checkpoint where there is one."""
-    train, study = run.config.train, run.study
+def _fresh(run: phases.Run) -> types.Model:
+    """The model before the first cycle."""
     key = jax.random.key(run.config.seed)
     init = jax.jit(run.learner.init)  # only the initialisers are compiled, not a forward pass
-    fresh = init(jax.random.fold_in(key, 1), preparation.one_image(study.train))
+    return init(jax.random.fold_in(key, 1), preparation.one_image(run.study.train))
+
+
+def _warm_up(run: phases.Run, warmup, fresh: types.Model, keep) -> types.Model:
+    """The model after the warm-up cycles, from a checkpoint where there is one."""
+    train, study = run.config.train, run.study
     if warmup is not None and train.warmup_cycles:
         if not same_samples.same(warmup, run.workdir):
             raise ValueError(
@@ -268,10 +297,7 @@ def _warm_up(run: phases.Run, warmup) -> types.Model:
             )
         last = checkpoints.name("warmup", train.warmup_cycles - 1)
         return checkpoints.restore_model(pathlib.Path(warmup) / "checkpoints", last, fresh)
-    keep = None
-    if train.warmup_on == "clean":
-        keep = ~study.corrupted
-    policy = fixed.under_mask(keep, word=study.word)
+    policy = fixed.under_mask(None if keep.all() else keep, word=study.word)
     return phases.run_phase(
         run, "warmup", policy, fresh, range(train.warmup_cycles), "metrics.csv"
     ).model
@@ -283,9 +309,7 @@ def _control(run: phases.Run, policy, start: types.Model) -> types.Travel:
     return phases.run_phase(run, "control", policy, start, cycles, "metrics.csv")
 
 
-def _deliver(run: phases.Run, start: types.Model, mask) -> types.Model:
-    train = run.config.train
-    cycles = range(train.warmup_cycles, train.cycles)
+def _deliver(run: phases.Run, start: types.Model, mask, cycles: range) -> types.Model:
     policy = fixed.under_mask(mask)
     folder = run.workdir / "checkpoints"
     for cycle in checkpoints.cycles(folder, "delivery")[-1:]:

@@ -19,7 +19,7 @@ import tqdm
 
 from harmjax import metrics, policies, tables, workdirs
 from harmjax.data import begun
-from harmjax.runs import checkpoints, logbook, preparation, recorded, training
+from harmjax.runs import checkpoints, logbook, preparation, recorded, training, trajectories
 from harmjax.sweeps import mapped
 
 FOUND = (
@@ -86,7 +86,8 @@ def planned(configs: Sequence, folders: Sequence, *, names=None, homes=None) -> 
         folder = pathlib.Path(folder)
         home = studies.setdefault(_part(config, only=STUDY), folder)
         first = folder
-        if 0 < config.train.warmup_cycles < config.train.cycles:
+        alone = trajectories.has_shadow(config) or trajectories.folds(config)
+        if not alone and 0 < config.train.warmup_cycles < config.train.cycles:
             first = warm_ups.setdefault(_part(config, without=AFTER_WARM_UP), folder)
         job = Job(
             name=names[number] if names else folder.name,

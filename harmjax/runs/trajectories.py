@@ -1,0 +1,177 @@
+"""Models trained beside the delivered one, for evidence that it could not give.
+
+Folds: each group of centres is judged by a model that has not seen it, during the warm-up. A centre
+that was wrong from the start is convicted by its own verification scans, and leaves all masks.
+
+Shadow: a model that trains on the verification scans too. Training scans are fitted and
+verification scans are not, so that these look worse than good training scans do, and little of
+`alpha` is spent. Where both are trained on, at stops drawn alike and set aside by the same rule, a
+good training scan and the verification scans of its class are exchangeable over the split, and the
+conformal p-value holds its level, marginally over splits. The shadow is neither delivered nor used
+for metrics.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harmjax import offers, types
+from harmjax.federations import permitted
+from harmjax.policies import evidence, witness
+from harmjax.runs import course as courses
+from harmjax.runs import phases, preparation
+
+SETTINGS = ("shadow", "folds")  # of `policy.screen`, that are no arguments of the policy
+
+
+class Watch(NamedTuple):
+    """The run that quality control looks at, and what other models said before it began."""
+
+    run: phases.Run  # of the shadow, or the run itself
+    keep: np.ndarray  # [N] bool, or [N + M], whom the warm-up trains on
+    beside: dict  # arguments of the policy
+
+
+def has_shadow(config) -> bool:
+    """Whether the policy looks at a shadow."""
+    return config.policy.name == "screen" and bool(config.policy.screen.shadow)
+
+
+def folds(config) -> int:
+    """Into how many groups the policy folds the centres; 0 for none."""
+    return int(config.policy.screen.folds) if config.policy.name == "screen" else 0
+
+
+def check(config, warmup) -> None:
+    """Raises ValueError where models beside the delivered one cannot be had."""
+    number = folds(config)
+    if number < 0 or number == 1:
+        raise ValueError(
+            f"policy.screen.folds={number}: expected 0, or groups of centres from 2 on"
+        )
+    if number and not config.train.warmup_cycles:
+        raise ValueError("policy.screen.folds needs train.warmup_cycles, in which they are trained")
+    if has_shadow(config) and config.train.deliver != "retrain":
+        raise ValueError(
+            f"train.deliver={config.train.deliver!r} would deliver the shadow, which has trained "
+            "on the verification scans; set it to 'retrain', or policy.screen.shadow=False"
+        )
+    if warmup is not None and (number or has_shadow(config)):
+        raise ValueError(
+            "policy.screen.folds and policy.screen.shadow warm up their own way: "
+            f"warmup={warmup} cannot be shared"
+        )
+
+
+def watch(run: phases.Run, fresh: types.Model, course: Callable[..., courses.Course]) -> Watch:
+    """What quality control looks at, after the folds were asked.
+
+    Args:
+        run: What the phases share.
+        fresh: The model before the first cycle.
+        course: From a study to its course; takes `fold`.
+    """
+    config, study = run.config, run.study
+    is_clean = config.train.warmup_on == "clean"
+    keep = ~study.corrupted if is_clean else np.ones(len(study.names), bool)
+    beside: dict = {}
+    if folds(config):
+        found = accusation(run, fresh, keep, folds(config))
+        keep = keep & (found > config.policy.screen.alpha)
+        beside["accusation"] = found
+    if has_shadow(config):
+        joined = len(study.verification.label)
+        both = shadow_study(study)
+        run = run._replace(study=both, course=course(both, fold=shadow_fold(study)), is_shadow=True)
+        keep = np.append(keep, np.ones(joined, bool))
+        beside["joined"] = joined
+        if "accusation" in beside:
+            beside["accusation"] = np.append(beside["accusation"], np.ones(joined, np.float32))
+    return Watch(run, keep, beside)
+
+
+def of_training(verdicts: types.Verdicts, num_samples: int) -> types.Verdicts:
+    """The verdicts on the first samples, those that are not for verification."""
+    alarms = verdicts.alarms
+    return jax.tree.map(lambda x: x[:num_samples], verdicts._replace(alarms=None))._replace(
+        alarms=alarms
+    )
+
+
+def shadow_study(study: preparation.Study) -> preparation.Study:
+    """The study with its verification scans among the training samples too, as the last ones."""
+    own = study.verification
+    number = len(own.label)
+    train = types.Samples(*map(_end_to_end, study.train, own))
+    return study._replace(
+        train=train,
+        names=(*study.names, *(f"verification scan {i}" for i in range(number))),
+        corrupted=np.append(study.corrupted, np.zeros(number, bool)),
+        kind=(*study.kind, *[""] * number),
+        word=np.append(study.word, np.full(number, offers.OPEN, study.word.dtype)),
+    )
+
+
+def _end_to_end(one, two):
+    return np.concatenate([np.asarray(one), np.asarray(two)])
+
+
+def shadow_fold(study: preparation.Study) -> np.ndarray:
+    """[N + M] int, the fold of every sample of the joined study."""
+    num_samples = len(study.train.label)
+    return np.append(np.arange(num_samples) % 2, permitted.folds(study.verification.centre))
+
+
+def groups(centre, number: int, num_centres: int) -> np.ndarray:
+    """[C] int, which of `number` groups each centre is in, balanced by samples.
+
+    From the largest centre to the smallest, each goes to the group that is smallest so far.
+
+    Args:
+        centre: [N] int, of the training samples.
+        number: Of groups.
+        num_centres: C.
+
+    Example:
+        >>> groups([0] * 5 + [1] * 3 + [2] * 3 + [3], 2, 4).tolist()
+        [0, 1, 1, 0]
+    """
+    size = np.bincount(np.asarray(centre), minlength=num_centres)
+    found, total = np.zeros(len(size), int), np.zeros(number, int)
+    for one in np.argsort(-size, kind="stable"):
+        found[one] = np.argmin(total)
+        total[found[one]] += size[one]
+    return found
+
+
+def accusation(run: phases.Run, start: types.Model, keep, number: int) -> np.ndarray:
+    """[N] float32, p-values of the samples' centres by folds over centres.
+
+    Args:
+        run: What the phases share.
+        start: The model to start from.
+        keep: [N] bool, whom the warm-up trains on.
+        number: Of groups of centres.
+    """
+    config, study = run.config, run.study
+    screen = config.policy.screen
+    asked = evidence.families(screen.families, screen.shares, dict(screen.settings))
+    centre = np.asarray(study.train.centre)
+    group = groups(centre, min(number, len(np.unique(centre))), len(study.centres))
+    states = []
+    for one in range(group.max() + 1):
+        own = group[centre] == one
+        policy = witness.watching(keep & ~own, own, asked, max_batch=config.train.batch_size)
+        cycles = range(config.train.warmup_cycles)
+        states.append(phases.run_phase(run, f"fold{one}", policy, start, cycles, None).state)
+    found = witness.accusation(
+        states,
+        jnp.asarray(group),
+        jnp.asarray(centre),
+        jnp.asarray(study.verification.centre),
+        num_classes=len(study.classes),
+    )
+    return np.asarray(found)
