@@ -13,6 +13,7 @@ from harmjax import offers, tables, types
 from harmjax.engine import travel
 from harmjax.federations import permitted
 from harmjax.policies import conformal, evidence, fixed, witness
+from harmjax.report import page
 from harmjax.runs import checkpoints, phases, preparation, programs, training, trajectories
 from tests import screening, test_training
 from tests.conftest import patients_config, write_patients
@@ -161,6 +162,8 @@ def test_a_hospital_that_was_wrong_from_the_start_leaves_every_mask(config, tmp_
     assert [row["cycle"] for row in tables.read(tmp_path / "run" / "delivered.csv")][-1] == "4"
     harm = {row["subject"]: row for row in tables.read(tmp_path / "run" / "harm.csv")}
     assert set(harm) == set(study.names)
+    text = page.write(tmp_path / "run", study).read_text(encoding="utf-8")
+    assert "40 of 40" in text
 
 
 def test_what_is_delivered_has_not_met_a_verification_scan(config, tmp_path):

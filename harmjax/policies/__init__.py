@@ -5,7 +5,8 @@ factory of hyperparameters that returns a `types.QualityControl` of pure functio
 
 The other files are parts of these. `fixed` trains under a mask. `screen` is made of `evidence`
 (harm, calibrated by the verification scans), `conformal` (p-values), `suspicion` (who is suspected,
-examined, eliminated, and the alarms) and `centrewise` (the test of whole centres).
+examined, eliminated, and the alarms), `centrewise` (the test of whole centres) and `witness` (the
+models of its folds).
 """
 
 from collections.abc import Callable

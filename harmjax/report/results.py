@@ -62,7 +62,7 @@ class Results(NamedTuple):
     devices: list
     harm: Harm
     decisions: list  # rows of text
-    metrics: list  # of the travelled model
+    metrics: list  # of the travelled model; none of a shadow
     delivered: list  # of the retrained model, [] where nothing was retrained
     cost: list  # entries by phase and cycle
     classes: tuple[str, ...]  # [K] names
@@ -82,7 +82,8 @@ def read(workdir, classes=types.BINARY) -> Results:
         ValueError: The run is not finished, or has other classes; names the table.
     """
     workdir = pathlib.Path(workdir)
-    for name in ("harm.csv", "metrics.csv"):
+    measured = "delivered.csv" if (workdir / "delivered.csv").exists() else "metrics.csv"
+    for name in ("harm.csv", measured):
         if not (workdir / name).exists():
             raise ValueError(
                 f"{workdir} holds no {name}: the run is not finished; run it again to resume it"
