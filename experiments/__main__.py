@@ -3,6 +3,7 @@
 Every experiment is started as `python -m` starts it, with its own flags.
 """
 
+import contextlib
 import pathlib
 import runpy
 import sys
@@ -30,7 +31,8 @@ def main() -> None:
     commands = shipped.described(pathlib.Path(__file__).parent, "main")
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h"):
-        print(HELP.format(commands=_table(commands), configs=_table(shipped.configs())))
+        with contextlib.suppress(BrokenPipeError):  # whoever reads it may have read enough
+            print(HELP.format(commands=_table(commands), configs=_table(shipped.configs())))
     elif name == "--version":
         print(f"harmjax {harmjax.__version__}")
     elif name in commands:
