@@ -61,11 +61,14 @@ def test_a_run_on_other_data_is_named(cohort, tmp_path):
     )
 
 
-@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen"])
+@pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen", "folds", "shadow"])
 def test_the_passes_that_are_foretold_are_those_of_a_run_that_refuses_nothing(
     patients, tmp_path, policy
 ):
-    patients.policy.name, patients.train.minimum_group = policy, 2
+    is_screen = policy in ("folds", "shadow")
+    patients.policy.name, patients.train.minimum_group = "screen" if is_screen else policy, 2
+    patients.policy.screen.folds = 2 if policy == "folds" else 0
+    patients.policy.screen.shadow = policy == "shadow"
     patients.policy.verify_revisit.threshold = 1.0
     patients.policy.screen.alpha = 1e-9
     study = preparation.prepare(patients, tmp_path, progress=False)
@@ -78,7 +81,8 @@ def test_the_passes_that_are_foretold_are_those_of_a_run_that_refuses_nothing(
             real[kind] += number
         real["gradient"] += cycle["gradient"]
         real["forward"] += cycle["forward"]
-    cycles = patients.train.cycles + (0 if policy == "none" else 5)
-    real["forward"] += cycles * (len(study.test.label) + len(study.verification.label))
+    cycles = patients.train.cycles + {"none": 0, "shadow": 7}.get(policy, 5)
+    evaluated = 7 if policy == "shadow" else cycles
+    real["forward"] += evaluated * (len(study.test.label) + len(study.verification.label))
     assert (found.passes, found.cycles) == (real, cycles)
     assert found.bytes > found.image_bytes > 0 and found.total_seconds > 0

@@ -12,7 +12,7 @@ from harmjax import policies, types
 from harmjax.engine import travel
 from harmjax.federations import traffic
 from harmjax.policies import fixed
-from harmjax.runs import logbook, preparation, training
+from harmjax.runs import logbook, preparation, training, trajectories
 
 REPEATS = 3
 KIBIBYTE = 1024
@@ -58,21 +58,32 @@ def forecast(config, study: preparation.Study) -> Forecast:
     """
     train = config.train
     learner = training.build_learner(config)
-    policy = training.build_policy(config, study)
+    trajectories.check(config, None)
+    watched, joined = study, 0
+    if trajectories.has_shadow(config):
+        watched, joined = trajectories.shadow_study(study), len(study.verification.label)
+    policy = training.build_policy(config, watched, **({"joined": joined} if joined else {}))
     model = jax.jit(learner.init)(jax.random.key(0), jnp.asarray(study.train.image[:1]))
     warm, control = train.warmup_cycles, train.cycles - train.warmup_cycles
     plain = fixed.under_mask()
     delivery = control if preparation.is_retrained(config) else 0
-    asked = {
-        plain: warm + delivery + (control if config.policy.name in policies.UNVERIFYING else 0)
-    }
-    asked |= {policy: control} if config.policy.name not in policies.UNVERIFYING else {}
+    delivery = train.cycles if trajectories.has_shadow(config) else delivery
+    is_plain, everyone = config.policy.name in policies.UNVERIFYING, np.ones(len(study.names), bool)
+    beside = trajectories.witnesses(config, study, everyone) if trajectories.folds(config) else []
+    cycles = (
+        *((study, one, warm) for one in beside),
+        (study, plain, delivery),
+        (watched, plain, warm + (control if is_plain else 0)),
+        (watched, policy, 0 if is_plain else control),
+    )
     passes = dict.fromkeys(logbook.FORWARD_EQUIVALENTS, 0)
-    for of, number in asked.items():
-        for kind, samples in (_asked(config, study, learner, of, model) if number else {}).items():
+    for of, asked, number in cycles:
+        found = _asked(config, of, learner, asked, model) if number else {}
+        for kind, samples in found.items():
             passes[kind] += number * samples
     measured = len(study.verification.label) + len(study.test.label)
-    passes["forward"] += (train.cycles + delivery) * measured  # metrics after every cycle
+    metrics_of = delivery if joined else train.cycles + delivery  # a shadow has none
+    passes["forward"] += metrics_of * measured
     step, chunk = _step(config, study, learner, model), _chunk(config, study, learner, model)
     seconds = {"gradient": _seconds(step), "forward": _seconds(chunk)}
     seconds["jvp"] = seconds["forward"] * logbook.FORWARD_EQUIVALENTS["jvp"]

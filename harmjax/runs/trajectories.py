@@ -79,7 +79,7 @@ def watch(run: phases.Run, fresh: types.Model, course: Callable[..., courses.Cou
     keep = ~study.corrupted if is_clean else np.ones(len(study.names), bool)
     beside: dict = {}
     if folds(config):
-        found = accusation(run, fresh, keep, folds(config))
+        found = accusation(run, fresh, keep)
         keep = keep & (found > config.policy.screen.alpha)
         beside["accusation"] = found
     if has_shadow(config):
@@ -147,30 +147,44 @@ def groups(centre, number: int, num_centres: int) -> np.ndarray:
     return found
 
 
-def accusation(run: phases.Run, start: types.Model, keep, number: int) -> np.ndarray:
+def witnesses(config, study: preparation.Study, keep) -> list[types.QualityControl]:
+    """The policies of the folds, one a group of centres.
+
+    Args:
+        config: Of the run.
+        study: Of the run.
+        keep: [N] bool, whom the warm-up trains on.
+    """
+    screen, centre = config.policy.screen, np.asarray(study.train.centre)
+    asked = evidence.families(screen.families, screen.shares, dict(screen.settings))
+    group, size = _groups(config, study), config.train.batch_size
+    own = [group[centre] == one for one in range(group.max() + 1)]
+    return [witness.watching(keep & ~judged, judged, asked, max_batch=size) for judged in own]
+
+
+def _groups(config, study) -> np.ndarray:
+    number = min(folds(config), len(np.unique(study.train.centre)))
+    return groups(study.train.centre, number, len(study.centres))
+
+
+def accusation(run: phases.Run, start: types.Model, keep) -> np.ndarray:
     """[N] float32, p-values of the samples' centres by folds over centres.
 
     Args:
         run: What the phases share.
         start: The model to start from.
         keep: [N] bool, whom the warm-up trains on.
-        number: Of groups of centres.
     """
     config, study = run.config, run.study
-    screen = config.policy.screen
-    asked = evidence.families(screen.families, screen.shares, dict(screen.settings))
-    centre = np.asarray(study.train.centre)
-    group = groups(centre, min(number, len(np.unique(centre))), len(study.centres))
-    states = []
-    for one in range(group.max() + 1):
-        own = group[centre] == one
-        policy = witness.watching(keep & ~own, own, asked, max_batch=config.train.batch_size)
-        cycles = range(config.train.warmup_cycles)
-        states.append(phases.run_phase(run, f"fold{one}", policy, start, cycles, None).state)
+    cycles = range(config.train.warmup_cycles)
+    states = [
+        phases.run_phase(run, f"fold{one}", policy, start, cycles, None).state
+        for one, policy in enumerate(witnesses(config, study, keep))
+    ]
     found = witness.accusation(
         states,
-        jnp.asarray(group),
-        jnp.asarray(centre),
+        jnp.asarray(_groups(config, study)),
+        jnp.asarray(study.train.centre),
         jnp.asarray(study.verification.centre),
         num_classes=len(study.classes),
     )
