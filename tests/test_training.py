@@ -19,7 +19,6 @@ from harmjax.runs import (
     phases,
     prediction,
     preparation,
-    recorded,
     training,
 )
 from harmjax.sweeps import hyper
@@ -204,7 +203,7 @@ def test_heart_data_of_four_hospitals(tmp_path):
     outcome = training.train(config, tmp_path / "run", progress=False)
     assert outcome.metrics["auroc"] >= 0.85
     _, rows, left_out, _ = prediction.predict(
-        recorded.record(config, tmp_path / "run"), "harmjax/files/heart_disease_4_hospitals.csv"
+        tmp_path / "run", "harmjax/files/heart_disease_4_hospitals.csv"
     )
     assert len(rows) == 920 and not left_out
     truth = {row["Subject"]: int(row["num"] != "0") for row in replay.read(
