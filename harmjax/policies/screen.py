@@ -70,9 +70,10 @@ def screen(
         word: [N] int8, a person's, see `offers`; who is kept is never set aside.
         max_batch: Largest number of samples of one stop.
         joined: How many samples, the last ones, are the verification scans themselves, which train
-            the model too. Good training samples and they are then exchangeable, see `shadow`.
-        accusation: [N] float32, p-values of the samples' centres, see `folds.accusation`; those up
-            to `alpha` are eliminated without being met.
+            the model too; good training samples and they are then exchangeable, see
+            `runs/trajectories`.
+        accusation: [N] float32, p-values of the samples' centres, see `witness.accusation`; those
+            up to `alpha` are eliminated without being met.
 
     Raises:
         ValueError: An unknown or unfit family, or numbers out of range.
@@ -108,7 +109,7 @@ def screen(
     def offer(state, cycle):
         """Suspects are left out of training, yet met at their stops."""
         del cycle
-        left_in = ~state.eliminated & ~suspicion.accused(rules, len(state.label))
+        left_in = ~state.eliminated
         return offers.offer(left_in & (state.suspected < 0), left_in, word)
 
     def open_(fed: types.Federation, travel: types.Travel, cycle):
@@ -142,7 +143,7 @@ def screen(
     def verdicts(state, cycle):
         del cycle
         each = suspicion.evidence_so_far(state)
-        judged = jnp.any(state.known > 0, axis=1) | suspicion.accused(rules, len(state.label))
+        judged = jnp.any(state.known > 0, axis=1) | state.eliminated
         p_value = jnp.where(judged, state.p_value, jnp.nan)
         found = types.Verdicts(
             harm=jnp.log(alpha / jnp.maximum(p_value, 1e-30)),

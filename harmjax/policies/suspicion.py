@@ -34,9 +34,7 @@ class Rules(NamedTuple):
     centres: bool
     word: types.Array | None  # [N] int8, a person's
     joined: int = 0  # how many samples, the last ones, are the verification scans themselves
-    accusation: types.Array | None = (
-        None  # [N] float32, p-value of the sample's centre, see `folds`
-    )
+    accusation: types.Array | None = None  # [N] float32, p-values of centres, of `witness`
 
 
 class State(NamedTuple):
@@ -59,8 +57,12 @@ class State(NamedTuple):
 
 
 def unsuspecting(rules: Rules, num_samples: int, num_held_out: int) -> State:
-    """The state before the first cycle."""
+    """The state before the first cycle; who is accused is eliminated already, without a verdict."""
     nobody, num_families = jnp.full(num_samples, -1, jnp.int32), len(rules.families.names)
+    p_value = jnp.ones(num_samples)
+    if rules.accusation is not None:
+        is_low = rules.accusation <= rules.alpha
+        p_value = jnp.where(is_low & ~_trusted(rules, num_samples), rules.accusation, p_value)
     return State(
         calibration=None,  # type: ignore[arg-type]
         label=nobody,
@@ -69,9 +71,9 @@ def unsuspecting(rules: Rules, num_samples: int, num_held_out: int) -> State:
         evidence=jnp.zeros((num_samples, num_families)),
         held_out_known=jnp.zeros((num_held_out, num_families), jnp.int32),
         held_out_evidence=jnp.zeros((num_held_out, num_families)),
-        p_value=jnp.ones(num_samples) if rules.accusation is None else rules.accusation,
+        p_value=p_value,
         suspected=nobody,
-        eliminated=jnp.zeros(num_samples, bool),
+        eliminated=p_value <= rules.alpha,
         verdict=nobody,
         start=jnp.int32(-1),
         examinations=jnp.int32(0),
@@ -168,9 +170,9 @@ def decide(rules: Rules, state: State, centre, held_out_centre, cycle, blank: ty
         examined,
         waiting,
     )
-    after = _accused(rules, after, cycle)
     fresh = (after.suspected >= 0) & (state.suspected < 0)
-    gone = after.eliminated & ~state.eliminated
+    gone = after.eliminated & (~state.eliminated | (state.verdict < 0))
+    after = after._replace(verdict=jnp.where(gone, cycle, after.verdict).astype(jnp.int32))
     back = (state.suspected >= 0) & (after.suspected < 0) & ~gone
     kind = jnp.where(gone & ~alone, types.CENTRE, types.EXAMINATION)
     kind = jnp.where(fresh, types.SUSPICION, kind)
@@ -262,24 +264,6 @@ def _training(rules, state):
     """[N] bool, all but verification scans that joined."""
     num_samples = len(state.visits)
     return jnp.arange(num_samples) < num_samples - rules.joined
-
-
-def accused(rules: Rules, num_samples: int):
-    """[N] bool, whose centre was convicted before the first cycle, and whom nobody keeps."""
-    if rules.accusation is None:
-        return jnp.zeros(num_samples, bool)
-    return (rules.accusation <= rules.alpha) & ~_trusted(rules, num_samples)
-
-
-def _accused(rules, state, cycle):
-    """The state in which those who were accused from the start are eliminated."""
-    if rules.accusation is None:
-        return state
-    gone = accused(rules, len(state.visits)) & ~state.eliminated
-    return state._replace(
-        eliminated=state.eliminated | gone,
-        verdict=jnp.where(gone, cycle, state.verdict).astype(jnp.int32),
-    )
 
 
 def _trusted(rules, num_samples):
