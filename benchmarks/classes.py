@@ -1,6 +1,6 @@
 """More than two classes: what every policy finds of planted harm, and what its model then errs.
 
-    python -m experiments.make_cohort --config=configs/classes.py:runlocal --workdir=runs/classes12
+    harmjax make_cohort --config=classes:runlocal --workdir=runs/classes12
     python -m benchmarks.classes
 
 Ten classes: handwritten digits of 8 x 8 pixels, dealt to ten sites. Three classes: the severity of

@@ -9,9 +9,10 @@ from . import command
 
 
 def main(config, workdir):
-    from harmjax.runs import preparation, training
+    from harmjax.runs import preparation, recorded, training
 
-    command.record(config, workdir)
+    for text in recorded.compared(config, workdir)[1]:
+        command.log(workdir, text)
     study = preparation.prepare(config, workdir)
     command.log(workdir, study.text)
     outcome = training.train(config, workdir, study=study)

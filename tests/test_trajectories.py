@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from harmjax import offers, tables, types
+from harmjax import offers, policies, tables, types
 from harmjax.engine import travel
-from harmjax.federations import permitted
-from harmjax.policies import conformal, evidence, fixed, witness
+from harmjax.federations import memory, permitted
+from harmjax.policies import conformal, evidence, fixed, suspicion, witness
 from harmjax.report import page
-from harmjax.runs import checkpoints, phases, preparation, programs, training, trajectories
+from harmjax.runs import (
+    checkpoints,
+    evaluation,
+    phases,
+    preparation,
+    programs,
+    training,
+    trajectories,
+)
 from tests import screening, test_training
 from tests.conftest import patients_config, write_patients
 
@@ -121,16 +129,6 @@ def test_verification_scans_join_as_the_last_samples_in_their_folds():
     assert fold[len(train.label) :].tolist() == permitted.folds(held_out.centre).tolist()
 
 
-def test_a_scan_that_calibrates_is_counted_once():
-    """Its p-value is its rank among the verification scans, not one more; by brute force."""
-    rng = np.random.default_rng(0)
-    score, label = rng.normal(size=60).astype(np.float32), np.repeat([0, 1], 30)
-    scale = conformal.scale(jnp.asarray(score), jnp.asarray(label), least=1, fraction=0.0)
-    found = conformal.own_p_value(scale, jnp.asarray(score), jnp.asarray(label))
-    expected = [np.mean(score[label == k] >= s) for s, k in zip(score, label, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 @pytest.fixture
 def config(tmp_path):
     """Patients at four hospitals, at one of which every label was wrong from the start."""
@@ -219,6 +217,113 @@ def test_the_shadow_alone_learns_from_verification_scans(config, tmp_path, shado
     assert all(map(np.array_equal, one, two)) != shadow
 
 
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"folds": 2}, "fold0_0000"), ({"folds": 2}, "fold1_0000"), ({"shadow": True}, "warmup_0000")],
+)
+def test_no_model_beside_meets_whom_a_person_drops(config, tmp_path, settings, name):
+    """What a dropped scan shows and is called changes nothing; of another one it does."""
+    config.train.warmup_cycles, config.train.cycles = 1, 1
+    config.policy.screen.update(settings)
+    study = preparation.prepare(config, tmp_path / "data", progress=False)
+    split = "verification" if "shadow" in settings else "train"
+    samples, dropped = getattr(study, split), np.arange(len(getattr(study, split).label)) % 9 == 0
+    word = np.where(dropped, offers.DROP, offers.OPEN).astype(np.int8)
+    study = study._replace(**{"word" if split == "train" else "held_out_word": word})
+
+    def changed(who):
+        image = np.where(who[:, None], 5.0, samples.image).astype(np.float32)
+        label = np.where(who, 1 - samples.label, samples.label)
+        return study._replace(**{split: samples._replace(image=image, label=label)})
+
+    one, two, three = (
+        kept(config, changed(who), tmp_path / str(i), name)
+        for i, who in enumerate((word * 0 < 0, dropped, ~dropped))
+    )
+    assert all(map(np.array_equal, one, two)) and not all(map(np.array_equal, one, three))
+
+
+@pytest.fixture(scope="module")
+def shadowed():
+    """The state of `screen` under a shadow, and of what: evidence that needs a reference."""
+    train, held_out = screening.samples(0), screening.samples(1)
+    both = types.Samples(*map(np.concatenate, zip(train, held_out, strict=True)))
+    study = plain.SimpleNamespace(train=train, verification=held_out)
+    fold = trajectories.shadow_fold(study)
+    joined = len(held_out.label)
+    policy = policies.get("screen")(families=("appearance", "margin"), joined=joined)
+    lrn, draw = screening.perceptron(2), screening.drawn(both)
+    model = lrn.init(jax.random.key(0), both.image[:1])
+    start = types.Travel(model, policy.init(len(both.label), screening.alike(held_out)))
+
+    @jax.jit
+    def opened_and_visited(data, traveller):
+        train, held = data
+        held = held._replace(centre=held_out.centre)
+        fed = memory.memory(lrn, train, held, screening.KEY, fold=fold)
+        steps = travel.steps(fed, policy, draw)
+        traveller = steps.open(traveller, 0)
+        return steps.visits(traveller, steps.draw(traveller, 0))[0].state
+
+    return policy, joined, jax.device_get(opened_and_visited((both, held_out), start))
+
+
+def test_a_scan_that_joined_is_measured_as_it_calibrates(shadowed):
+    """At its stop it is judged against the fold that it is not in, as in the survey."""
+    _, joined, state = shadowed
+    np.testing.assert_allclose(state.evidence[-joined:], state.held_out_evidence, atol=1e-4)
+
+
+def test_the_p_value_of_a_scan_that_joined_counts_it_once(shadowed):
+    """Its rank among the verification scans of its class, below the tail; by brute force."""
+    _, joined, state = shadowed
+    label = state.label[-joined:]
+    by_family = evidence.p_values_by_family(
+        state.calibration, jnp.asarray(state.held_out_evidence), label, conformal.own_p_value
+    )
+    score = np.asarray(evidence.combine_p_values(by_family, jnp.array([0.5, 0.5])))
+    found = state.p_value[-joined:]
+    for k in range(2):
+        own, low = label == k, np.zeros(0)
+        rank = np.array([np.mean(score[own] >= s - 1e-4) for s in score[own]])
+        low = rank > 0.2
+        np.testing.assert_allclose(found[own][low], rank[low], atol=0.02)
+        assert np.isclose(found[own].max(), 1.0), "the least suspicious of all"
+
+
+def test_the_course_of_the_shadow_knows_the_folds(config, tmp_path):
+    config.policy.screen.shadow = True
+    study = preparation.prepare(config, tmp_path / "data", progress=False)
+    run = phases.Run(config, tmp_path, study, *[None] * 5)
+    found = trajectories.watch(run, None, lambda both, fold: (len(both.names), fold.tolist()))
+    assert found.run.course == (280, trajectories.shadow_fold(study).tolist())
+    assert found.run.is_shadow and found.keep.all() and found.beside == {"joined": 120}
+
+
+def test_a_shadow_is_not_evaluated(config, tmp_path):
+    config.policy.screen.shadow, config.train.keep_checkpoints = True, "all"
+    training.train(config, tmp_path / "run", progress=False)
+    for split in ("test", "verification"):
+        rows = evaluation.evaluate(tmp_path / "run", split).rows
+        assert {row[0] for row in rows} == {"delivery", "final"}
+
+
+def test_a_centre_convicted_beforehand_lends_nothing_to_others():
+    """Benjamini and Hochberg test those who were visited, by hand: of 4, .04 is not 1 in 2."""
+    families = evidence.families(("margin",))
+    accusation = jnp.where(jnp.arange(100) < 96, 1e-9, 1.0)
+    rules = suspicion.Rules(families, 0.05, 0.05, 1, False, None, accusation=accusation)
+    state = suspicion.unsuspecting(rules, 100, 4)
+    there = jnp.arange(100) >= 96
+    state = state._replace(
+        visits=there.astype(int), p_value=jnp.where(jnp.arange(100) == 99, 0.02, state.p_value)
+    )
+    assert state.eliminated.sum() == 96
+    tested = suspicion._judged(rules, state)
+    assert tested.tolist() == there.tolist()
+    assert conformal.largest_rejected(state.p_value, tested, rules.false_share) == -1
+
+
 @pytest.mark.parametrize("calls", [2, 7, 10])
 def test_a_killed_run_goes_on_with_its_folds_and_its_shadow(config, tmp_path, monkeypatch, calls):
     config.policy.screen.folds, config.policy.screen.shadow = 2, True
@@ -257,11 +362,14 @@ def test_a_person_keeps_who_was_accused(config, tmp_path):
         ({"folds": -2}, "retrain", None, "policy.screen.folds=-2"),
         ({"shadow": True}, "last", None, "train.deliver='last' would deliver the shadow"),
         ({"folds": 2}, "retrain", "other", "warmup=other cannot be shared"),
+        ({"shadow": True, "stream": True}, "retrain", None, "train.federation='stream'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(
     config, tmp_path, settings, deliver, warmup, match
 ):
+    if settings.pop("stream", False):
+        config.train.federation = "stream"
     config.policy.screen.update(settings)
     config.train.deliver = deliver
     with pytest.raises(ValueError, match=match):

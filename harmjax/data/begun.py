@@ -118,7 +118,7 @@ def refuse_dropped(workdir, names) -> None:
     if len(names):
         raise records.ManifestError(
             f"{workdir}: the run is over and was trained on {records.listed(names)}, whom "
-            "data.drop names since; train anew in another --workdir"
+            "data.drop names since; train anew in another workdir"
         )
 
 
@@ -149,7 +149,7 @@ def refuse(workdir, problems) -> None:
     if problems:
         raise records.ManifestError(
             f"{workdir} is of a run on other data:\n{checks.table(problems)}\n"
-            "put back what it was, or train anew in another --workdir"
+            "put back what it was, or train anew in another workdir"
         )
 
 
@@ -170,7 +170,7 @@ def dropped_since(run, home) -> list[str]:
         names = records.listed(dict.fromkeys(records.names(other)))
         raise records.ManifestError(
             f"{run} is of a run on other data than {home}, which it should share: they differ in "
-            f"{names}; delete the one that is out of date, or name another --workdir"
+            f"{names}; delete the one that is out of date, or name another workdir"
         )
     pairs = zip(records.names(two.records), one.words, two.words, strict=True)
     return [name for name, was, word in pairs if was != word and word == offers.DROP]

@@ -126,7 +126,7 @@ def read(path) -> Made | None:
     if tuple(header) not in (WRITTEN, (*WRITTEN, CLASS)):
         raise records.ManifestError(
             f"{path}: written by another version of harmjax, which did not record what was read; "
-            "train anew in another --workdir"
+            "train anew in another workdir"
         )
     used, left = [], []
     classes: dict[int, str] = {}
@@ -143,7 +143,7 @@ def read(path) -> Made | None:
         except (ValueError, KeyError) as error:
             raise records.ManifestError(
                 f"{path}: row {line}: edited since the run wrote it, or damaged ({error}): restore "
-                "it as it was, or train anew in another --workdir"
+                "it as it was, or train anew in another workdir"
             ) from None
     made, sources, words = zip(*used, strict=True) if used else ((), (), ())
     if CLASS not in header:
@@ -266,5 +266,5 @@ def _ignored(made, listing, others):
         names = records.listed(records.names(fresh))
         yield (
             f"{len(fresh)} scans were added to the table after the run began and are ignored "
-            f"({names}); train anew in another --workdir to include them"
+            f"({names}); train anew in another workdir to include them"
         )

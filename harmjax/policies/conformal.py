@@ -80,7 +80,7 @@ def _p_value(scale, score, label, extra):
     def one(score, label):
         of = jax.tree.map(lambda leaf: leaf[label], scale)
         number = jnp.maximum(of.number + extra, 1)
-        higher = len(of.score) - jnp.sum(of.score < score)
+        higher = jnp.maximum(len(of.score) - jnp.sum(of.score < score), 1 - extra)
         beyond = 1 + jnp.maximum(score - of.edge, 0) / jnp.maximum(of.excess, 1e-12)
         tail = (of.tail + extra) / number * beyond ** (1 - of.tail)
         found = jnp.where((score > of.edge) & (of.tail > 1), tail, (higher + extra) / number)

@@ -39,12 +39,12 @@ def screen(
 
     Every `examine_every` cycles suspects are examined with all evidence until then, whatever the
     class (`suspicion.examine`). A good sample whose evidence stays the same is eliminated with a
-    probability of at most `alpha`; the means over all cycles so far move little, and
-    `benchmarks/alpha` measures what that costs. Nor may more than `false_share` of all that is
-    eliminated be expected to be good, which spares clean cohorts. A suspect that is not eliminated
-    at its examination returns. Centres are tested as groups after every cycle (`centrewise`): all
-    samples of a harmful centre are set aside, and at an examination, at its own level, eliminated
-    or let back.
+    probability of at most `alpha`, without folds and shadow; the means over all cycles so far move
+    little, and `benchmarks/alpha` measures what that costs. Nor may more than `false_share` of all
+    that is eliminated be expected to be good, which spares clean cohorts. A suspect that is not
+    eliminated at its examination returns. Centres are tested as groups after every cycle
+    (`centrewise`): all samples of a harmful centre are set aside, and at an examination, at its own
+    level, eliminated or let back.
 
     If most samples look harmful, alone or as centres, if the verification scans look worse than the
     training samples, or if a family of evidence cannot be had, the policy says so

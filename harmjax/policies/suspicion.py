@@ -185,7 +185,8 @@ def examine(rules: Rules, state: State, centre, held_out_centre, cycle):
     """The state after the k-th examination, and [N] bool, whom their own p-value convicts.
 
     A suspect is eliminated at `p <= min(alpha (1 - 2^-k), t)`, where t is the largest p-value that
-    Benjamini and Hochberg reject at the false discovery rate `false_share`; and everyone at a
+    Benjamini and Hochberg reject at the false discovery rate `false_share` among all who were ever
+    visited, so that a centre convicted beforehand lends nothing to others; and everyone at a
     centre that is harmful as a group at level `alpha 2^-k`. All other suspects return. Nobody is
     eliminated under the first alarm.
 
@@ -198,7 +199,7 @@ def examine(rules: Rules, state: State, centre, held_out_centre, cycle):
     """
     spared = 2.0 ** -(state.examinations + 1)
     due = (state.suspected >= 0) & (state.suspected <= cycle - rules.examine_every + 1)
-    tested = _left(rules, state) | state.eliminated
+    tested = _judged(rules, state)
     limit = jnp.minimum(
         rules.alpha * (1 - spared),
         conformal.largest_rejected(state.p_value, tested, rules.false_share),
@@ -256,8 +257,12 @@ def evidence_so_far(state: State):
 
 def _left(rules, state):
     """[N] bool, who is examined."""
-    known = (state.visits > 0) & ~_trusted(rules, len(state.visits))
-    return ~state.eliminated & known & _training(rules, state)
+    return ~state.eliminated & _judged(rules, state)
+
+
+def _judged(rules, state):
+    """[N] bool, training samples that evidence of their own speaks of, eliminated or not."""
+    return (state.visits > 0) & ~_trusted(rules, len(state.visits)) & _training(rules, state)
 
 
 def _training(rules, state):

@@ -29,7 +29,7 @@ def write(workdir) -> pathlib.Path:
     workdir = pathlib.Path(workdir)
     rows = tables.read(workdir / "detection.csv")
     if not rows:
-        raise ValueError(f"{workdir} holds no rows of detection.csv: run experiments.detect first")
+        raise ValueError(f"{workdir} holds no rows of detection.csv: run `harmjax detect` first")
     rows = compared.with_lowest(_by_warm_up(rows))
     grid = detection_charts.Grid(rows, *(tuple(dict.fromkeys(r[n] for r in rows))
                         for n in ("policy", "scenario", "harm")))  # fmt: skip

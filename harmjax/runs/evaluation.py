@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harmjax import metrics
 from harmjax.engine import forward
-from harmjax.runs import checkpoints, delivered, preparation, recorded
+from harmjax.runs import checkpoints, delivered, preparation, recorded, trajectories
 
 KEYS = ("model", "cycle", "split", "group")
 PHASES = ("warmup", "control", "delivery")
@@ -36,9 +36,10 @@ def evaluate(run, split: str) -> Evaluation:
     samples = held_out.samples
     learner, final = delivered.model(run, config, samples.image[:1])
     logits = forward.logits(learner, config.train.verification_batch)
+    phases = PHASES[-1:] if trajectories.has_shadow(config) else PHASES  # its metrics tell nothing
     models = [
         (phase, cycle, checkpoints.restore_model(folder, checkpoints.name(phase, cycle), final))
-        for phase in PHASES
+        for phase in phases
         for cycle in checkpoints.cycles(folder, phase)
     ]
     models.append(("final", config.train.cycles - 1, final))

@@ -58,7 +58,7 @@ def forecast(config, study: preparation.Study) -> Forecast:
     """
     train = config.train
     learner = training.build_learner(config)
-    trajectories.check(config, None)
+    trajectories.check(config, study)
     watched, joined = study, 0
     if trajectories.has_shadow(config):
         watched, joined = trajectories.shadow_study(study), len(study.verification.label)

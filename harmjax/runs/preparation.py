@@ -38,6 +38,7 @@ class Study(NamedTuple):
     raw: types.AnyArray | None = None  # [N, F] training features in their own units, harm included
     problems: tuple[records.Problem, ...] = ()  # what was left out
     classes: tuple[str, ...] = types.BINARY  # [K] names, of label 0 to K - 1
+    held_out_word: np.ndarray | None = None  # [M] int8, of the verification scans; None: no word
 
     @property
     def drop(self) -> np.ndarray:
@@ -238,8 +239,11 @@ def _study(config, cohort, start, found) -> Study:
     )
     word = dict(zip(map(records.key, start.scans), start.said, strict=True))
     names = zip(cohort.records, records.names(cohort.records), strict=True)
-    said = np.array([word[records.key(r)] for r in cohort.records if r.split == "train"], np.int8)
     data = config.data
+
+    def said(split):
+        return np.array([word[records.key(r)] for r in cohort.records if r.split == split], np.int8)
+
     return Study(
         train=train,
         verification=_held_out(cohort, data.verify_on),
@@ -253,7 +257,8 @@ def _study(config, cohort, start, found) -> Study:
         simulated=config.scenario.name != "none",
         corrupted=corrupted,
         kind=tuple(kind),
-        word=said,
+        word=said("train"),
+        held_out_word=said(data.verify_on),
         text=found.text,
         problems=found.problems,
         classes=start.classes,
@@ -289,7 +294,7 @@ def _standardised(study: Study, data, workdir, is_new: bool) -> Study:
     elif np.isnan(study.train.image).all(axis=1).any():
         raise ValueError(
             f"{path} is missing, and people are gone whom it was made with: put it back, or train "
-            "anew in another --workdir"
+            "anew in another workdir"
         )
     else:
         prepared = tabular.standardise(study.train.image, tuple(data.features), data.categorical)

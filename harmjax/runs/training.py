@@ -103,8 +103,8 @@ def build_policy(config, study: preparation.Study, **beside) -> types.QualityCon
     }
     taken = inspect.signature(factory).parameters
     settings = dict(config.policy.get(name, {}))
-    for trajectory in trajectories.SETTINGS:
-        settings.pop(trajectory, None)
+    if name == "screen":
+        settings = {k: v for k, v in settings.items() if k not in trajectories.SETTINGS}
     settings |= {key: value for key, value in offered.items() if key in taken}
     policy = _built(f"policy.{name}", factory, settings)
     if policy.open is not None:
@@ -160,7 +160,7 @@ def _train(config, workdir, study, classifier, warmup, federation, progress) -> 
     if study is None:
         study = preparation.prepare(config, workdir, progress=progress)
     _check_logits(lrn, study)
-    trajectories.check(config, warmup)
+    trajectories.check(config, study, warmup)
     build_policy(config, study)
     recorded.record(config, workdir, classifier=_digest(classifier, study))
     same_samples.check(workdir, study)

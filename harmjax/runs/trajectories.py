@@ -24,7 +24,7 @@ from harmjax.policies import evidence, witness
 from harmjax.runs import course as courses
 from harmjax.runs import phases, preparation
 
-SETTINGS = ("shadow", "folds")  # of `policy.screen`, that are no arguments of the policy
+SETTINGS = ("shadow", "folds")  # of `policy.screen`, that the policy itself does not take
 
 
 class Watch(NamedTuple):
@@ -45,13 +45,17 @@ def folds(config) -> int:
     return int(config.policy.screen.folds) if config.policy.name == "screen" else 0
 
 
-def check(config, warmup) -> None:
+def check(config, study: preparation.Study, warmup=None) -> None:
     """Raises ValueError where models beside the delivered one cannot be had."""
     number = folds(config)
+    if not number and not has_shadow(config):
+        return
     if number < 0 or number == 1:
         raise ValueError(
             f"policy.screen.folds={number}: expected 0, or groups of centres from 2 on"
         )
+    if number and len(np.unique(study.train.centre)) < 2:
+        raise ValueError(f"policy.screen.folds={number}: all training samples are at one centre")
     if number and not config.train.warmup_cycles:
         raise ValueError("policy.screen.folds needs train.warmup_cycles, in which they are trained")
     if has_shadow(config) and config.train.deliver != "retrain":
@@ -59,7 +63,14 @@ def check(config, warmup) -> None:
             f"train.deliver={config.train.deliver!r} would deliver the shadow, which has trained "
             "on the verification scans; set it to 'retrain', or policy.screen.shadow=False"
         )
-    if warmup is not None and (number or has_shadow(config)):
+    if has_shadow(config) and not isinstance(study.train.image, np.ndarray | jax.Array):
+        raise ValueError("policy.screen.shadow needs the scans at hand; set it to False")
+    if has_shadow(config) and config.train.federation == "stream":
+        raise ValueError(
+            "policy.screen.shadow puts all scans into one array, which train.federation='stream' "
+            "is there to avoid; set one of them otherwise"
+        )
+    if warmup is not None:
         raise ValueError(
             "policy.screen.folds and policy.screen.shadow warm up their own way: "
             f"warmup={warmup} cannot be shared"
@@ -102,16 +113,22 @@ def of_training(verdicts: types.Verdicts, num_samples: int) -> types.Verdicts:
 
 
 def shadow_study(study: preparation.Study) -> preparation.Study:
-    """The study with its verification scans among the training samples too, as the last ones."""
+    """The study with its verification scans among the training samples too, as the last ones.
+
+    Those whom a person drops stay dropped.
+    """
     own = study.verification
     number = len(own.label)
+    word = np.full(number, offers.OPEN, study.word.dtype)
+    if study.held_out_word is not None:
+        word[study.held_out_word == offers.DROP] = offers.DROP
     train = types.Samples(*map(_end_to_end, study.train, own))
     return study._replace(
         train=train,
         names=(*study.names, *(f"verification scan {i}" for i in range(number))),
         corrupted=np.append(study.corrupted, np.zeros(number, bool)),
         kind=(*study.kind, *[""] * number),
-        word=np.append(study.word, np.full(number, offers.OPEN, study.word.dtype)),
+        word=np.append(study.word, word),
     )
 
 
@@ -148,7 +165,7 @@ def groups(centre, number: int, num_centres: int) -> np.ndarray:
 
 
 def witnesses(config, study: preparation.Study, keep) -> list[types.QualityControl]:
-    """The policies of the folds, one a group of centres.
+    """The policies of the folds, one a group of centres; whom a person drops, none of them meets.
 
     Args:
         config: Of the run.
@@ -159,7 +176,10 @@ def witnesses(config, study: preparation.Study, keep) -> list[types.QualityContr
     asked = evidence.families(screen.families, screen.shares, dict(screen.settings))
     group, size = _groups(config, study), config.train.batch_size
     own = [group[centre] == one for one in range(group.max() + 1)]
-    return [witness.watching(keep & ~judged, judged, asked, max_batch=size) for judged in own]
+    return [
+        witness.watching(keep & ~judged & ~study.drop, judged & ~study.drop, asked, max_batch=size)
+        for judged in own
+    ]
 
 
 def _groups(config, study) -> np.ndarray:

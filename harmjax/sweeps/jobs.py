@@ -141,8 +141,9 @@ def run(
                 else:
                     bar.set_postfix_str(job.name)
                     with workdirs.held(job.workdir):
+                        samples = study()
                         say("; ".join([job.name, *recorded.record(job.config, job.workdir)]))
-                        ended = _trained(job, study(), finished, progress == "stops")
+                        ended = _trained(job, samples, finished, progress == "stops")
                         _write(ended)
                 bar.update()
                 yield ended
