@@ -48,5 +48,5 @@ def test_detection_page_of_one_run_and_of_none(tmp_path):
     tables.write(tmp_path / "detection.csv", HEADER, list(grid(("none",), (0,))))
     assert "AUROC of the harm score" not in read(detection.write(tmp_path)).text
     tables.write(tmp_path / "detection.csv", HEADER, [])
-    with pytest.raises(ValueError, match="run experiments.detect first"):
+    with pytest.raises(ValueError, match="run `harmjax detect` first"):
         detection.write(tmp_path)
