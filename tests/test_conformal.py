@@ -43,8 +43,8 @@ def test_p_values_of_three_classes_count_the_own_alone():
     strategies.integers(0, 2),
 )
 @hypothesis.settings(max_examples=40, deadline=None)
-def test_other_classes_change_no_p_value(scans, own):
-    """The scale of three classes is that of each class by itself, its tail included."""
+def test_other_classes_change_no_p_value_below_the_edge(scans, own):
+    """Up to its edge, the scale of three classes is that of each class by itself."""
     score, label = np.array(scans, np.float32).T
     asked = jnp.arange(-1.0, 9.0)
     whole = conformal.scale(jnp.asarray(score), jnp.asarray(label, int), num_classes=3, least=2)
@@ -52,7 +52,8 @@ def test_other_classes_change_no_p_value(scans, own):
     alone = np.where(label == own, score, np.nan)
     single = conformal.scale(jnp.asarray(alone), jnp.zeros(20, int), num_classes=1, least=2)
     expected = conformal.p_value(single, asked, jnp.zeros(10, int))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    below = np.asarray(asked <= single.edge[0])
+    np.testing.assert_allclose(found[below], expected[below], rtol=1e-6)
     assert int(whole.number[own]) == (label == own).sum()
 
 
@@ -63,6 +64,35 @@ def test_the_tail_goes_on_where_the_scans_end():
     found = conformal.p_value(scale, jnp.array([7.0, 12.0, 40.0]), jnp.zeros(3, int))
     expected = [4 / 11, 4 / 11 * (1 + 5 / 3) ** -2, 4 / 11 * (1 + 33 / 3) ** -2]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_class_is_lent_the_tails_of_the_others():
+    score = jnp.array([0.0, 1.0, 2.0, 4.0, 10.0, 11.0, 16.0])
+    label = jnp.array([0, 0, 0, 0, 1, 1, 1])
+    # Beyond the edges 1 and 11 lie two scans by 1 + 3 and one by 5. A tail of three quarters is
+    # lent one scan of the others, and a tail of two thirds 4/3 of one.
+    scale = conformal.scale(score, label, fraction=0.75, least=2, lent=1.0)
+    assert scale.edge.tolist() == [1, 11] and scale.tail.tolist() == [3, 2]
+    np.testing.assert_allclose(scale.beyond, [3, 1 + 4 / 3], rtol=1e-6)
+    np.testing.assert_allclose(scale.excess, [4 + 5, 5 + 4 / 3 * 2], rtol=1e-6)
+    found = conformal.p_value(scale, jnp.array([10.0, 11.0 + 23 / 3]), jnp.arange(2))
+    np.testing.assert_allclose(found, [4 / 5 * 2.0**-3, 3 / 4 * 2.0 ** -(7 / 3)], rtol=1e-6)
+    own = conformal.own_p_value(scale, jnp.array([4.0, 11.0 + 23 / 3]), jnp.arange(2))
+    np.testing.assert_allclose(own, [3 / 4 * (4 / 3) ** -3, 2 / 3 * 2.0 ** -(7 / 3)], rtol=1e-6)
+
+
+def test_a_few_scans_of_a_class_are_not_judged_by_the_tail_of_a_large_one():
+    """Normal scores, eight calibration scans of the one class and four hundred of the other."""
+
+    def one(key):
+        score = jax.random.normal(key, (8 + 400 + 100,))
+        label = jnp.where(jnp.arange(408) < 8, 1, 0)
+        scale = conformal.scale(score[:408], label)
+        return conformal.p_value(scale, score[408:], jnp.ones(100, int))
+
+    found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 400)))
+    by_draw = (found <= 0.01).mean(1)
+    assert by_draw.mean() <= 0.01 + 3 * by_draw.std() / 20
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from harmjax import offers, policies, scorers, types
 from harmjax.federations import memory, permitted
@@ -73,23 +74,26 @@ def test_of_three_classes_the_wrong_labels_and_the_damaged_scans_are_found():
 
 
 def test_each_of_three_classes_is_measured_with_its_own_scale():
-    """Evidence in another unit and from another zero in one class moves no p-value at all."""
+    """Evidence in another unit and from another zero in one class moves no p-value at all.
+
+    But for a verdict on labels, whose zero says something.
+    """
     train, held_out = samples(0, 30, 3), samples(1, 30, 3)
     fed = memory.memory(perceptron(3), train, held_out, KEY)
     model = perceptron(3).init(jax.random.key(0), held_out.image[:1])
-    asked = evidence.families(("margin", "appearance"))
+    asked = evidence.families(("loss", "appearance"))
     nothing = jnp.zeros((len(held_out.label), 2))
 
     @jax.jit
     def told(unit, zero):
-        """p-values of the training samples, and middles and spreads, both of the margin."""
+        """p-values of the training samples, and middles and spreads, both of the loss."""
 
         def changed(found):
             of_class = (found["label"] == 2)[..., None]
             return found | {"harm": jnp.where(of_class, unit * found["harm"] + zero, found["harm"])}
 
         other = fed._replace(survey=lambda *args: changed(fed.survey(*args)))
-        made = evidence.calibrate(asked, other, model, 0, nothing, nothing.astype(int))[0]
+        made = evidence.calibrate(asked, other, model, 0, 0, nothing, nothing)[0]
         ids = jnp.arange(len(train.label))
         leg = offers.leg(types.Stop(jnp.int32(0), jnp.int32(0), ids, jnp.ones(len(ids))))
         found = changed(fed.at(asked.measure, model, leg, made.reference))
@@ -97,7 +101,7 @@ def test_each_of_three_classes_is_measured_with_its_own_scale():
         label = found["label"].astype(int)
         units = evidence.standardise(made, found["harm"], label)
         return (
-            evidence.p_values(asked, made, units, label),
+            evidence.p_values(made, units, label),
             made.middle,
             made.spread,
         )
@@ -185,10 +189,37 @@ def test_a_family_with_more_of_the_level_finds_its_harm_at_smaller_p_values():
     train = planted(samples(0), [3], image=2.5)
 
     def p_value(shares):
-        settings = {"alpha": 1e-9, "centres": False, "shares": shares}
+        families = ("loss", "appearance")
+        settings = {"alpha": 1e-9, "centres": False, "shares": shares, "families": families}
         return float(run(train, samples(1), cycles=1, **settings)[1].state.p_value[3])
 
     assert p_value((1, 99)) < p_value((1, 1)) < p_value((99, 1))
+
+
+@pytest.mark.parametrize("agreement", [0.0, 0.5, 3.0])
+def test_cycles_and_families_count_by_what_the_model_knows(agreement):
+    """Verdicts, in the second cycle, that agree with the labels by so many standard deviations."""
+    held_out = samples(1)
+    fed = memory.memory(perceptron(2), samples(0), held_out, KEY)
+    model = perceptron(2).init(jax.random.key(0), held_out.image[:1])
+    asked = evidence.families(("margin", "appearance"), (3, 1))
+    number = len(held_out.label)
+    verdict = np.zeros(number, np.float32)
+    for k in range(2):
+        own = held_out.label == k
+        verdict[own] = 2 * (stats.norm.ppf((np.arange(own.sum()) + 0.5) / own.sum()) - agreement)
+
+    def survey(*args):
+        found = fed.survey(*args)
+        return found | {"harm": found["harm"].at[:, 0].set(verdict)}
+
+    before = jnp.zeros((number, 2)), jnp.full((number, 2), 0.5)
+    made, _, known = evidence.calibrate(asked, fed._replace(survey=survey), model, 3, 2, *before)
+    weight = agreement**2 + evidence.IGNORANT
+    np.testing.assert_allclose(made.weight, [weight, 1.0], rtol=0.02, atol=1e-3)
+    np.testing.assert_allclose(known, np.broadcast_to([weight + 0.5, 1.5], known.shape), rtol=0.02)
+    told = np.array([0.75 * min((weight + 0.5) / 2, 1), 0.25 * 0.75])
+    np.testing.assert_allclose(made.shares, told / told.sum(), rtol=0.02)
 
 
 def test_folds_are_every_other_scan_of_a_centre_in_any_order():
@@ -205,9 +236,8 @@ def test_a_verification_scan_is_measured_against_the_other_fold(num_classes):
     model = lrn.init(jax.random.key(0), held_out.image[:1])
     asked = evidence.families(("appearance",))
     nothing = jnp.zeros((len(held_out.label), 1))
-    before = nothing, nothing.astype(jnp.int32)
-    made, total, visits = evidence.calibrate(asked, fed, model, 0, *before)
-    assert (visits == 1).all() and not made.blind
+    made, total, known = evidence.calibrate(asked, fed, model, 0, 0, nothing, nothing)
+    assert (known == 1).all() and not made.blind
     fold, scorer = np.arange(len(held_out.label)) % 2, scorers.get("appearance")()
     harm = np.zeros(len(fold))
     for own in range(2):

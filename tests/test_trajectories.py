@@ -26,6 +26,8 @@ from harmjax.runs import (
 from tests import screening, test_training
 from tests.conftest import patients_config, write_patients
 
+pytestmark = pytest.mark.filterwarnings("ignore:policy.screen.folds")  # few cycles tell little
+
 
 @hypothesis.given(
     strategies.lists(strategies.integers(1, 40), min_size=2, max_size=12), strategies.integers(2, 5)
@@ -207,6 +209,32 @@ def test_a_fold_has_not_learned_from_its_own_centres(config, tmp_path):
         assert all(map(np.array_equal, one, two)) == alike, name
 
 
+def test_the_folds_asked_again_have_not_met_whom_the_first_ones_convict(config, tmp_path):
+    config.policy.screen.folds, config.train.cycles = 4, config.train.warmup_cycles
+    study = preparation.prepare(config, tmp_path / "data", progress=False)
+    there = np.asarray(study.corrupted)
+    image = np.where(there[:, None], 1.1 * study.train.image, study.train.image)
+    other = study._replace(train=study.train._replace(image=image.astype(np.float32)))
+    one, two = (kept(config, s, tmp_path / f"{s is other}", "refold0_0002") for s in (study, other))
+    assert all(map(np.array_equal, one, two))
+    outcome = training.train(config, tmp_path / "False", study=study, progress=False)
+    assert np.array_equal(outcome.verdicts.eliminated, there)
+    right = study._replace(
+        train=study.train._replace(label=np.where(there, 1 - study.train.label, study.train.label))
+    )
+    training.train(config, tmp_path / "right", study=right, progress=False)
+    assert list((tmp_path / "right" / "checkpoints").glob("fold0_*"))
+    assert not list((tmp_path / "right" / "checkpoints").glob("refold*"))
+
+
+def test_folds_that_have_not_learned_say_so(config, tmp_path):
+    config.policy.screen.folds, config.policy.screen.fold_cycles = 2, 1
+    study = preparation.prepare(config, tmp_path, progress=False)
+    with pytest.warns(UserWarning, match="after 1 cycles a model knows little"):
+        training.train(config, tmp_path, study=study, progress=False)
+    assert (tmp_path / "checkpoints" / "fold1_0000").exists()
+
+
 @pytest.mark.parametrize("shadow", [True, False])
 def test_the_shadow_alone_learns_from_verification_scans(config, tmp_path, shadow):
     config.policy.screen.shadow, config.train.warmup_cycles, config.train.cycles = shadow, 1, 1
@@ -359,6 +387,12 @@ def test_a_person_keeps_who_was_accused(config, tmp_path):
     ("settings", "deliver", "warmup", "match"),
     [
         ({"folds": 1}, "retrain", None, "policy.screen.folds=1: expected 0, or"),
+        (
+            {"folds": 2, "fold_cycles": -3},
+            "retrain",
+            None,
+            "policy.screen.fold_cycles=-3",
+        ),
         ({"folds": -2}, "retrain", None, "policy.screen.folds=-2"),
         ({"shadow": True}, "last", None, "train.deliver='last' would deliver the shadow"),
         ({"folds": 2}, "retrain", "other", "warmup=other cannot be shared"),

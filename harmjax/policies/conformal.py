@@ -15,11 +15,25 @@ class Scale(NamedTuple):
     number: types.Array  # [K] float32, scans of the class
     tail: types.Array  # [K] float32, the highest scans of it, which make up the tail
     edge: types.Array  # [K] float32, the lowest score of these
-    excess: types.Array  # [K] float32, what the tail's scores exceed the edge by, summed
+    beyond: types.Array  # [K] float32, scans that tell how the tail falls, others' as far as lent
+    excess: types.Array  # [K] float32, what these exceed their classes' edges by, summed
 
 
-def scale(score, label, *, num_classes: int = 2, fraction: float = 0.1, least: int = 10) -> Scale:
+def scale(
+    score,
+    label,
+    *,
+    num_classes: int = 2,
+    fraction: float = 0.2,
+    least: int = 10,
+    lent: float = 20.0,
+) -> Scale:
     """The scale on which scores of one kind are measured.
+
+    Two of 200 scans of a class lie beyond its 1% quantile, which says little of where it is. So a
+    fifth of them, beyond the class's own edge, tell how its tail falls, and the tails of the other
+    classes are counted as `lent` further scans of it: the posterior of an exponential rate. A class
+    of few scans whose tail reaches down into its middle is lent fewer, for tails are steeper there.
 
     Args:
         score: [M] float32 of calibration scans, higher is more suspicious; NaN takes no part.
@@ -27,6 +41,7 @@ def scale(score, label, *, num_classes: int = 2, fraction: float = 0.1, least: i
         num_classes: K.
         fraction: Share of a class that makes up the tail.
         least: Fewest scans in the tail; all there are where a class has fewer.
+        lent: Most scans that the tails of the other classes count as.
     """
 
     def of_class(own):
@@ -36,11 +51,19 @@ def scale(score, label, *, num_classes: int = 2, fraction: float = 0.1, least: i
         tail = jnp.minimum(jnp.maximum(least, fraction * number).astype(jnp.int32), number)
         first = jnp.clip(len(score) - tail, 0, len(score) - 1)
         edge = ordered[first]
-        beyond = jnp.where(jnp.arange(len(score)) >= first, ordered - edge, 0.0)
-        excess = jnp.sum(jnp.where(jnp.isfinite(beyond), beyond, 0.0))
-        return Scale(ordered, number.astype(jnp.float32), tail.astype(jnp.float32), edge, excess)
+        excess = jnp.where(jnp.arange(len(score)) >= first, ordered - edge, 0.0)
+        excess = jnp.sum(jnp.where(jnp.isfinite(excess), excess, 0.0))
+        beyond = jnp.maximum(tail - 1, 0)
+        return Scale(ordered, *jnp.asarray((number, tail, edge, beyond, excess), jnp.float32))
 
-    return jax.vmap(of_class)(jnp.arange(num_classes))
+    own: Scale = jax.vmap(of_class)(jnp.arange(num_classes))
+    others = jnp.sum(own.beyond) - own.beyond
+    outer = (1 - own.tail / jnp.maximum(own.number, 1)) / max(1 - fraction, 1e-6)
+    share = jnp.minimum(lent * outer, others) / jnp.maximum(others, 1)
+    return own._replace(
+        beyond=own.beyond + share * others,
+        excess=own.excess + share * (jnp.sum(own.excess) - own.excess),
+    )
 
 
 def p_value(scale: Scale, score, label):
@@ -48,9 +71,9 @@ def p_value(scale: Scale, score, label):
 
     Up to the edge of the tail, `(1 + #{calibration scans of the class with as high a score}) / (n +
     1)`, which holds its level for any n if good samples and calibration scans are exchangeable. A
-    score y beyond the edge, the k-th highest, has `(k + 1) / (n + 1) (1 + y / S)^-(k - 1)`, S being
-    the sum of what the tail exceeds the edge by: the predictive distribution of an exponential tail
-    whose mean is not known.
+    score y beyond the edge, the k-th highest, has `(k + 1) / (n + 1) (1 + y / S)^-b`, b scans
+    exceeding their edges by S in sum: the predictive distribution of an exponential tail whose mean
+    is not known.
 
     Args:
         scale: From `scale`.
@@ -81,8 +104,8 @@ def _p_value(scale, score, label, extra):
         of = jax.tree.map(lambda leaf: leaf[label], scale)
         number = jnp.maximum(of.number + extra, 1)
         higher = jnp.maximum(len(of.score) - jnp.sum(of.score < score), 1 - extra)
-        beyond = 1 + jnp.maximum(score - of.edge, 0) / jnp.maximum(of.excess, 1e-12)
-        tail = (of.tail + extra) / number * beyond ** (1 - of.tail)
+        rise = 1 + jnp.maximum(score - of.edge, 0) / jnp.maximum(of.excess, 1e-12)
+        tail = (of.tail + extra) / number * rise**-of.beyond
         found = jnp.where((score > of.edge) & (of.tail > 1), tail, (higher + extra) / number)
         return jnp.where(jnp.isnan(score), 1.0, jnp.minimum(found, 1.0))
 

@@ -114,14 +114,15 @@ def screen(
 
     def open_(fed: types.Federation, travel: types.Travel, cycle):
         state = travel.state
+        start = jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32)
         made, total, known = evidence.calibrate(
-            asked, fed, travel.model, cycle, state.held_out_evidence, state.held_out_known
+            asked, fed, travel.model, cycle, start, state.held_out_evidence, state.held_out_known
         )
         state = state._replace(
             calibration=made,
             held_out_known=known,
             held_out_evidence=total,
-            start=jnp.where(state.start < 0, cycle, state.start).astype(jnp.int32),
+            start=start,
             alarms=state.alarms.at[suspicion.BLIND].max(made.blind),
         )
         return travel._replace(state=state)

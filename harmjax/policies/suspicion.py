@@ -43,9 +43,9 @@ class State(NamedTuple):
     calibration: evidence.Calibration  # within a cycle; None between cycles
     label: types.Array  # [N] int32, -1 before the first visit
     visits: types.Array  # [N] int32
-    known: types.Array  # [N, E] int32, visits with finite evidence
+    known: types.Array  # [N, E] float32, weights of the visits with finite evidence
     evidence: types.Array  # [N, E] float32, robust standard deviations, summed over these
-    held_out_known: types.Array  # [M, E] int32
+    held_out_known: types.Array  # [M, E] float32
     held_out_evidence: types.Array  # [M, E] float32
     p_value: types.Array  # [N] float32, of all evidence so far, 1 before the first visit
     suspected: types.Array  # [N] int32, cycle of the suspicion, -1 where none is open
@@ -67,9 +67,9 @@ def unsuspecting(rules: Rules, num_samples: int, num_held_out: int) -> State:
         calibration=None,  # type: ignore[arg-type]
         label=nobody,
         visits=jnp.zeros(num_samples, jnp.int32),
-        known=jnp.zeros((num_samples, num_families), jnp.int32),
+        known=jnp.zeros((num_samples, num_families)),
         evidence=jnp.zeros((num_samples, num_families)),
-        held_out_known=jnp.zeros((num_held_out, num_families), jnp.int32),
+        held_out_known=jnp.zeros((num_held_out, num_families)),
         held_out_evidence=jnp.zeros((num_held_out, num_families)),
         p_value=p_value,
         suspected=nobody,
@@ -85,7 +85,8 @@ def accumulate(rules: Rules, state: State, ids, harm, label) -> State:
     """The state with the evidence of one visit added.
 
     The evidence of sample i in family f is its harm in units of the verification scans of its
-    class, `(harm_if - median_f) / spread_f`, and its mean over the visits in which it was finite.
+    class, `(harm_if - median_f) / spread_f`, and its mean over the visits in which it was finite,
+    weighted by what their models knew (`evidence.information`).
     The mean's p-values p_f are combined to `log sum_f share_f / p_f`, whose own p-value is kept.
 
     Args:
@@ -98,14 +99,14 @@ def accumulate(rules: Rules, state: State, ids, harm, label) -> State:
     calibration = state.calibration
     label = jnp.where(jnp.isnan(label), 0, label).astype(jnp.int32)
     known, units = evidence.finite(evidence.standardise(calibration, harm, label))
-    known = state.known.at[ids].add(known, mode="drop")
-    total = state.evidence.at[ids].add(units, mode="drop")
+    known = state.known.at[ids].add(calibration.weight * known, mode="drop")
+    total = state.evidence.at[ids].add(calibration.weight * units, mode="drop")
     visits = state.visits.at[ids].add(1, mode="drop")
     inside = jnp.minimum(ids, len(total) - 1)
-    mean = evidence.averaged(total[inside], known[inside], visits[inside][:, None])
-    p_value = evidence.p_values(rules.families, calibration, mean, label)
+    mean = evidence.averaged(total[inside], known[inside])
+    p_value = evidence.p_values(calibration, mean, label)
     if rules.joined:
-        own = evidence.p_values(rules.families, calibration, mean, label, calibrating=True)
+        own = evidence.p_values(calibration, mean, label, calibrating=True)
         p_value = jnp.where(inside < len(total) - rules.joined, p_value, own)
     return state._replace(
         label=state.label.at[ids].set(label, mode="drop"),
@@ -252,7 +253,7 @@ def alarm(rules: Rules, state: State, gone):
 
 def evidence_so_far(state: State):
     """Mean evidence [N, E] over the visits in which it was finite; NaN where there was none."""
-    return evidence.averaged(state.evidence, state.known, state.visits[:, None])
+    return evidence.averaged(state.evidence, state.known)
 
 
 def _left(rules, state):

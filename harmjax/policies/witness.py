@@ -45,7 +45,7 @@ def watching(weight, judged, asked: evidence.Families, *, max_batch: int = 5):
     def open_(fed: types.Federation, travel: types.Travel, cycle):
         seen = travel.state.seen
         made, total, known = evidence.calibrate(
-            asked, fed, travel.model, cycle, seen.held_out_evidence, seen.held_out_known
+            asked, fed, travel.model, cycle, 0, seen.held_out_evidence, seen.held_out_known
         )
         seen = seen._replace(calibration=made, held_out_known=known, held_out_evidence=total)
         return travel._replace(state=State(seen, made.held_out_label))
@@ -99,8 +99,7 @@ def accusation(states: Sequence[State], group, centre, held_out_centre, *, num_c
     own, held_out_own = group[centre], group[held_out_centre]
     label = jnp.max(seen.label, axis=0)
     mean = jax.vmap(suspicion.evidence_so_far)(seen)[own, jnp.arange(len(own))]
-    visits = jnp.max(seen.held_out_known, axis=(1, 2))
-    held_out = jax.vmap(evidence.averaged)(seen.held_out_evidence, seen.held_out_known, visits)
+    held_out = evidence.averaged(seen.held_out_evidence, seen.held_out_known)
     held_out = held_out[held_out_own, jnp.arange(len(held_out_own))]
 
     def by_family(mean, held_out):

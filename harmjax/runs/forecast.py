@@ -69,9 +69,11 @@ def forecast(config, study: preparation.Study) -> Forecast:
     delivery = control if preparation.is_retrained(config) else 0
     delivery = train.cycles if trajectories.has_shadow(config) else delivery
     is_plain, everyone = config.policy.name in policies.UNVERIFYING, np.ones(len(study.names), bool)
-    beside = trajectories.witnesses(config, study, everyone) if trajectories.folds(config) else []
+    beside = []
+    if trajectories.folds(config):
+        beside = trajectories.witnesses(config, study, everyone, everyone)
     cycles = (
-        *((study, one, warm) for one in beside),
+        *((study, one, trajectories.fold_cycles(config)) for one in beside),
         (study, plain, delivery),
         (watched, plain, warm + (control if is_plain else 0)),
         (watched, policy, 0 if is_plain else control),
@@ -106,7 +108,7 @@ def text(found: Forecast) -> str:
     return (
         f"the run: about {_size(found.bytes)} of memory ({scans}), and for {found.cycles} cycles "
         f"about {_duration(found.total_seconds)} on this machine, without compiling and writing; "
-        "longer where updates are refused and tried again"
+        "longer where updates are refused and tried again, or folds are asked once more"
     )
 
 

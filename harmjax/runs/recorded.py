@@ -11,7 +11,7 @@ import ml_collections
 from harmjax import shipped, workdirs
 from harmjax.version import __version__
 
-FORMAT = 4  # of a run's folder; raise it when an older one cannot be read any more
+FORMAT = 5  # of a run's folder; raise it when an older one cannot be read any more
 NAME = "config.json"
 PATHS = ("data.manifest", "data.keep", "data.drop")  # settings that name a file
 MAY_CHANGE = ("data.drop",)  # between two starts: consent is withdrawn while a run lasts

@@ -1,7 +1,8 @@
 """Models trained beside the delivered one, for evidence that it could not give.
 
-Folds: each group of centres is judged by a model that has not seen it, during the warm-up. A centre
-that was wrong from the start is convicted by its own verification scans, and leaves all masks.
+Folds: each group of centres is judged by a model that has not seen it, before the warm-up. A centre
+that was wrong from the start is convicted by its own verification scans, and leaves all masks. Then
+models that have not met it either are asked once more.
 
 Shadow: a model that trains on the verification scans too. Training scans are fitted and
 verification scans are not, so that these look worse than good training scans do, and little of
@@ -11,6 +12,7 @@ conformal p-value holds its level, marginally over splits. The shadow is neither
 for metrics.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,7 +26,8 @@ from harmjax.policies import evidence, witness
 from harmjax.runs import course as courses
 from harmjax.runs import phases, preparation
 
-SETTINGS = ("shadow", "folds")  # of `policy.screen`, that the policy itself does not take
+SETTINGS = ("shadow", "folds", "fold_cycles")  # of `policy.screen`, that it does not take itself
+LITTLE = 0.05  # information, see `evidence.information`, below which a model has hardly learned
 
 
 class Watch(NamedTuple):
@@ -45,6 +48,11 @@ def folds(config) -> int:
     return int(config.policy.screen.folds) if config.policy.name == "screen" else 0
 
 
+def fold_cycles(config) -> int:
+    """How many cycles the models of the folds are trained."""
+    return int(config.policy.screen.fold_cycles) or int(config.train.warmup_cycles)
+
+
 def check(config, study: preparation.Study, warmup=None) -> None:
     """Raises ValueError where models beside the delivered one cannot be had."""
     number = folds(config)
@@ -56,8 +64,11 @@ def check(config, study: preparation.Study, warmup=None) -> None:
         )
     if number and len(np.unique(study.train.centre)) < 2:
         raise ValueError(f"policy.screen.folds={number}: all training samples are at one centre")
-    if number and not config.train.warmup_cycles:
-        raise ValueError("policy.screen.folds needs train.warmup_cycles, in which they are trained")
+    if number and fold_cycles(config) < 1:
+        raise ValueError(
+            f"policy.screen.fold_cycles={config.policy.screen.fold_cycles}: expected cycles, or 0 "
+            f"for those of the warm-up, train.warmup_cycles={config.train.warmup_cycles}"
+        )
     if has_shadow(config) and config.train.deliver != "retrain":
         raise ValueError(
             f"train.deliver={config.train.deliver!r} would deliver the shadow, which has trained "
@@ -164,20 +175,22 @@ def groups(centre, number: int, num_centres: int) -> np.ndarray:
     return found
 
 
-def witnesses(config, study: preparation.Study, keep) -> list[types.QualityControl]:
+def witnesses(config, study: preparation.Study, keep, met) -> list[types.QualityControl]:
     """The policies of the folds, one a group of centres; whom a person drops, none of them meets.
 
     Args:
         config: Of the run.
         study: Of the run.
         keep: [N] bool, whom the warm-up trains on.
+        met: [N] bool, who is trained on and judged at all.
     """
     screen, centre = config.policy.screen, np.asarray(study.train.centre)
     asked = evidence.families(screen.families, screen.shares, dict(screen.settings))
     group, size = _groups(config, study), config.train.batch_size
+    met = met & ~study.drop
     own = [group[centre] == one for one in range(group.max() + 1)]
     return [
-        witness.watching(keep & ~judged & ~study.drop, judged & ~study.drop, asked, max_batch=size)
+        witness.watching(keep & met & ~judged, met & judged, asked, max_batch=size)
         for judged in own
     ]
 
@@ -188,19 +201,33 @@ def _groups(config, study) -> np.ndarray:
 
 
 def accusation(run: phases.Run, start: types.Model, keep) -> np.ndarray:
-    """[N] float32, p-values of the samples' centres by folds over centres.
+    """[N] float32, family-wise p-values of the samples' centres by folds over centres.
+
+    A second round leaves out whom the first one convicts; all p-values are doubled for it.
 
     Args:
         run: What the phases share.
         start: The model to start from.
         keep: [N] bool, whom the warm-up trains on.
     """
+    alpha = run.config.policy.screen.alpha
+    first = _round(run, start, keep, np.ones(len(keep), bool), "fold")
+    convicted = 2 * first <= alpha
+    if not convicted.any():
+        return np.minimum(2 * first, 1)
+    second = _round(run, start, keep, ~convicted, "refold")
+    return np.minimum(2 * np.where(convicted, first, second), 1)
+
+
+def _round(run, start, keep, met, phase) -> np.ndarray:
+    """[N] float32, p-values of the centres of those who are met; 1 for others."""
     config, study = run.config, run.study
-    cycles = range(config.train.warmup_cycles)
+    cycles = range(fold_cycles(config))
     states = [
-        phases.run_phase(run, f"fold{one}", policy, start, cycles, None).state
-        for one, policy in enumerate(witnesses(config, study, keep))
+        phases.run_phase(run, f"{phase}{one}", policy, start, cycles, None).state
+        for one, policy in enumerate(witnesses(config, study, keep, met))
     ]
+    _tell_ignorance(states, len(cycles))
     found = witness.accusation(
         states,
         jnp.asarray(_groups(config, study)),
@@ -209,3 +236,15 @@ def accusation(run: phases.Run, start: types.Model, keep) -> np.ndarray:
         num_classes=len(study.classes),
     )
     return np.asarray(found)
+
+
+def _tell_ignorance(states, num_cycles) -> None:
+    """Warns where the models of the folds have hardly learned by their last cycle."""
+    least = min(float(jnp.min(jnp.max(s.seen.held_out_known, axis=0))) for s in states) / num_cycles
+    if least < LITTLE:
+        warnings.warn(
+            f"policy.screen.folds: after {num_cycles} cycles a model knows little of the labels of "
+            f"other centres (information {least:.2f}), so that centres of wrong labels may stay; "
+            "raise policy.screen.fold_cycles, or look at the learning rate",
+            stacklevel=2,
+        )

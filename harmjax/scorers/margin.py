@@ -31,4 +31,4 @@ def margin() -> types.HarmScorer:
         del reference
         return -evidence["margin"]
 
-    return types.HarmScorer(reference, measure, judge)
+    return types.HarmScorer(reference, measure, judge, is_verdict=True)

@@ -76,7 +76,8 @@ class HarmScorer(NamedTuple):
 
     `judge` takes the evidence of any number of samples, of one stop or of the whole cohort; NaN is
     "not known" and stays NaN. Harm > 0 means that including the sample raises the verification
-    loss.
+    loss. Where `is_verdict`, it is the model's verdict on a label, > 0 where the model contradicts
+    it and < 0 where it agrees, so that held-out samples show how much the model knows.
     """
 
     reference: ReferenceFn
@@ -84,3 +85,4 @@ class HarmScorer(NamedTuple):
     judge: Callable[[PyTree, PyTree], Array]  # evidence [J], reference: harm [J] float32
     trial: TrialFn | None = None  # instead of `measure`
     learn: MeasuringLearnFn | None = None
+    is_verdict: bool = False
