@@ -29,7 +29,7 @@ SITES = 10
 SPLITS = (897, 500, 400)  # training, verification and test digits
 
 
-def digits(planted, seed):
+def digits(planted, seed, harms=("label_flip", "inversion"), singles=40):
     """(config, Study) of ten digits at ten sites."""
     from sklearn import datasets
 
@@ -56,8 +56,8 @@ def digits(planted, seed):
     if planted != "none":
         train, corrupted, kind = scenario.plant(
             train,
-            plan.Choice(planted, count=40 if planted == "singles" else 2),
-            ("label_flip", "inversion"),
+            plan.Choice(planted, count=singles if planted == "singles" else 2),
+            harms,
             seed=seed,
             classes=10,
         )
