@@ -86,8 +86,6 @@ def of_scans(seed, name, harms, count, arg=""):
     made.model.width = 0.25 if arg else made.model.width
     made.seed = made.scenario.seed = seed
     made.scenario.name, made.scenario.harm, made.scenario.count = name, harms, count
-    if arg:
-        made.policy.screen.fold_cycles = 14  # it tells classes apart from the tenth cycle on
     return made, None
 
 
