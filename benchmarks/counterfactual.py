@@ -5,13 +5,12 @@
 prints a table and writes `benchmarks/results/counterfactual.csv`. Every method retrains the same
 run without each sample in turn: same model, batches of five, Adam, and the verification loss after
 every cycle. `sequential` is one jitted program (a scan over all stops) called once per mask: the
-best loop that we know. `vmap` is `jax.vmap` over all masks at once, and over the chunk that suits
-it best. `lanes` keeps the replicas as last axis. PyTorch runs its eager loop with foreach Adam, on
-the number of threads that is fastest; without the variable its rows are left out.
+best loop that we know. `vmap` is `jax.vmap` over all masks at once, and over chunks of sixteen.
+PyTorch runs its eager loop with foreach Adam, on the number of threads that is fastest; without the
+variable its rows are left out.
 
 Times are the best of five turns, compiling excluded (its own column), on as many masks as fit a
-turn of some seconds, scaled to all; `measured` says how many. All replicas run all stops, except in
-the rows `late`, where they start at the stop that first meets the sample left out.
+turn of some seconds, scaled to all; `measured` says how many. All replicas run all stops.
 """
 
 import json
@@ -166,16 +165,14 @@ def ours(task, again, start, devices):
     many = 1000 if small else 64
     methods = {
         "sequential": (1, sequential, 100 if small else 16),
-        "vmap, all at once": (1, in_bulk(early, replicas="vmap", chunk=many), many),
-        "vmap, chunks of 16": (1, in_bulk(early, replicas="vmap", chunk=16), min(many, 256)),
-        "lanes": (1, in_bulk(early), many),
+        "vmap, all at once": (1, in_bulk(early, chunk=many), many),
+        "vmap, chunks of 16": (1, in_bulk(early, chunk=16), min(many, 256)),
     }
     if len(devices) > 1:
         number = len(devices)
         methods |= {
             "map": (number, in_bulk(early, replicas="map", devices=devices), min(many, 256)),
-            "lanes, all devices": (number, in_bulk(early, devices=devices), many),
-            "lanes, all devices, late": (number, in_bulk(again, devices=devices), many),
+            "vmap, all devices": (number, in_bulk(early, devices=devices), many),
         }
     return methods
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harmjax.counterfactual import lanes
 from harmjax.engine.apart import apart
 
 
@@ -55,8 +54,6 @@ def test_mapped_it_rounds_alike_too():
 
     found = jax.jit(jax.vmap(whole))(x, y, z)
     np.testing.assert_array_equal(found, rounded_twice(x, y, z))
-    of_lanes = jax.jit(lanes.vmap(lambda x: whole(x, y[0], z[0]), (True,)))(x.T)
-    np.testing.assert_array_equal(of_lanes.T, rounded_twice(x, y[0], z[0]))
 
 
 def test_it_is_the_function_of_pytrees_and_has_its_derivative():

@@ -1,6 +1,7 @@
 """Mask in, model out: against the training run, against retraining by hand, and across layouts."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -126,7 +127,7 @@ def test_removing_nothing_is_the_training_run_bit_for_bit(topology, start):
     same(row(found, 0), model)
     same(outcomes["verification"].loss[0], losses)
     if topology == "federated":
-        found, outcomes = ask(again, start, everything, replicas="lanes")
+        found, outcomes = ask(again, start, everything, replicas="vmap")
         same(row(found, 0), model, 1e-5)
 
 
@@ -153,10 +154,18 @@ def test_what_retrained_models_do_by_class_is_that_of_their_predictions(num_clas
         )
 
 
-def test_all_ways_to_run_replicas_agree(again, start, without_each):
+def test_side_by_side_replicas_are_those_one_after_another(again, start, without_each):
     which = masks.leave_one_out(NUM_SAMPLES)
-    for replicas in ("vmap", "lanes"):
-        same(ask(again, start, which, replicas=replicas), without_each, 1e-5)
+    same(ask(again, start, which, replicas="vmap"), without_each, 1e-5)
+
+
+def test_as_many_run_side_by_side_as_memory_bears(again, start, without_each, tmp_path):
+    which = masks.leave_one_out(NUM_SAMPLES)
+    with pytest.raises(ValueError, match="one replica takes") as refused:
+        ask(again, start, which, memory=1)
+    one = int(re.findall(r"takes (\d+) bytes", str(refused.value))[0])
+    same(ask(again, start, which, memory=2 * one, folder=tmp_path), without_each, 1e-5)
+    assert len(list(tmp_path.glob("*.npz"))) > 1
 
 
 def test_leave_one_out_is_retraining_with_that_weight_zero(again, start, without_each):
@@ -266,7 +275,7 @@ def test_too_little_memory_says_so(again, start):
 def test_questions_that_make_no_sense(again, start):
     with pytest.raises(ValueError, match=r"\(2, 3\): need \[R, 17\]"):
         ask(again, start, np.ones((2, 3)))
-    with pytest.raises(ValueError, match="known: lanes, vmap, map"):
+    with pytest.raises(ValueError, match="known: vmap, map"):
         ask(again, start, masks.everything(NUM_SAMPLES), replicas="pmap")
     with pytest.raises(ValueError, match="known: travelling"):
         course("ring")
@@ -300,7 +309,7 @@ assert len(jax.devices()) == 4
 again = retraining.retraining(t.LEARNER, t.TRAIN, t.SPLITS, t.course(), cycles=t.CYCLES)
 start = t.LEARNER.init(jax.random.key(1), t.TRAIN.image[:1])
 which = masks.leave_one_out(t.NUM_SAMPLES)
-for replicas in ('map', 'lanes'):
+for replicas in ('map', 'vmap'):
     ask = bulk.bulk(again, replicas=replicas, chunk=3, devices=jax.devices(), progress=False)
     found = ask(start, which)
     np.save(f'{replicas}.npy', found['verification'].loss)
@@ -316,7 +325,7 @@ def test_four_devices_give_the_same(without_each, tmp_path):
     subprocess.run([sys.executable, "-c", DEVICES], cwd=tmp_path, env=flags, check=True)
     expected = without_each[1]["verification"].loss
     same(np.load(tmp_path / "map.npy"), expected, 1e-6)
-    same(np.load(tmp_path / "lanes.npy"), expected, 1e-5)
+    same(np.load(tmp_path / "vmap.npy"), expected, 1e-5)
 
 
 @pytest.fixture(scope="module")

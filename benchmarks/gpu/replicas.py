@@ -81,12 +81,11 @@ def counterfactual_rows(size, before) -> list[dict]:
     one = jax.jit(lambda mask: again.run(again.data, model, mask, 0)[1])
     measured = max(1, min(number, 20))
 
-    def together(kind):
-        ask = bulk.bulk(again, replicas=kind, progress=False)
-        return lambda: ask(model, these)
-
-    ways = {"one after another": lambda: [one(mask) for mask in these[:measured]]}
-    ways |= {kind: together(kind) for kind in ("lanes", "vmap")}
+    ask = bulk.bulk(again, progress=False)
+    ways = {
+        "one after another": lambda: [one(mask) for mask in these[:measured]],
+        "vmap": lambda: ask(model, these),
+    }
     took = {name: wall for name, (wall, _) in record.in_turns(ways, size["turns"]).items()}
     took["one after another"] *= number / measured
     return [

@@ -2,6 +2,6 @@
 
 `retraining.retraining` makes the pure function *mask in, model out*; `masks` says what to ask for;
 `bulk.bulk` asks for all of it in chunks, over devices, and keeps what is finished; `rounds` leaves
-centres out of a federated round without retraining; `lanes` makes many small models fast;
-`out_of_sample` judges every sample by the models that have not seen it.
+centres out of a federated round without retraining; `out_of_sample` judges every sample by the
+models that have not seen it.
 """

@@ -11,10 +11,10 @@ import numpy as np
 import tqdm
 
 from harmjax import plugins, types
-from harmjax.counterfactual import lanes, parts
+from harmjax.counterfactual import parts
 from harmjax.counterfactual import retraining as retrainings
 
-CACHE = 5 << 18  # bytes of models that a CPU core trains side by side without leaving its cache
+MOST = {"vmap": 1024, "map": 32}  # replicas of one call and device
 # without it XLA copies Adam's moments at every step, because the parameters read the old ones
 CPU_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
 
@@ -34,7 +34,7 @@ def bulk(
     retraining: retrainings.Retraining,
     *,
     keep: Callable[[types.Model, dict[str, retrainings.Outcome]], types.PyTree] | None = None,
-    replicas: str = "lanes",
+    replicas: str = "vmap",
     chunk: int | None = None,
     devices=None,
     memory: int = 2 << 30,
@@ -50,10 +50,10 @@ def bulk(
         retraining: From `retraining.retraining`.
         keep: What to keep of a replica's model and outcomes; by default the latter, split ->
             Outcome [C].
-        replicas: How those of one chunk run: 'lanes', side by side with the replicas as last axis
-            (`lanes.vmap`); 'vmap', side by side under `jax.vmap`; 'map', one after another, bit for
-            bit the training run.
-        chunk: Replicas of one call and device; by default as many as suit cache and `memory`.
+        replicas: How those of one chunk run: 'vmap', side by side; 'map', one after another, bit
+            for bit the training run.
+        chunk: Replicas of one call and device; by default all, up to `MOST` and as far as `memory`
+            bears.
         devices: To spread the replicas over; by default the first one.
         memory: Bytes that a call may take on a device.
         progress: Whether to draw a progress bar.
@@ -70,7 +70,7 @@ def bulk(
     compiled, used = {}, jax.device_put(data, place)
 
     def program(model, num_masks):
-        each = chunk or _suitable(model, replicas, devices[0].platform)
+        each = chunk or MOST[replicas]
         step = 1 if replicas == "map" else 16
         most = -(-num_masks // len(devices))
         each = min(each, -(-most // step) * step)
@@ -168,27 +168,7 @@ def _vmap(one):
     return jax.vmap(one, in_axes=(None, None, None, 0))
 
 
-def _lanes(one):
-    mapped = lanes.vmap(one, mapped=(False, False, False, True))
-
-    def replicas_first(data, model, first, masks):
-        kept = mapped(data, model, first, masks.T)
-        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), kept)
-
-    return replicas_first
-
-
-MAPPED = {"lanes": _lanes, "vmap": _vmap, "map": _map}
-
-
-def _suitable(model, replicas, platform) -> int:
-    """Replicas of a chunk: on a CPU as many as fit its cache, else as many as memory will bear."""
-    if replicas == "map":
-        return 32
-    if platform != "cpu":
-        return 4096
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(model))
-    return int(np.clip(CACHE // size // 16 * 16, 16, 256))
+MAPPED = {"vmap": _vmap, "map": _map}
 
 
 def _bytes(compiled) -> int:

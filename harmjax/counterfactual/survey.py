@@ -93,7 +93,7 @@ def survey(
         say(f"rounds: {train.cycles - train.warmup_cycles}, each without every centre")
         followed = rounds.follow(
             again, start, mask=found.base, rescale=asked.rescale,
-            replicas="map" if asked.replicas == "map" else "vmap", progress=progress,
+            replicas=asked.replicas, progress=progress,
         )  # fmt: skip
         found = found._replace(followed=followed)
     _write(workdir, found)
