@@ -4,9 +4,8 @@
 
 prints two tables and writes `benchmarks/results/quality_control.csv`. SFCN at 40x48x40, batch 5.
 
-`scoring`: every sample of a batch scored by alignment. `in the step` scores and trains in one pass
-(`HarmScorer.learn`); its cost is what it adds to a training step. `jvp` and `difference` score
-without training. `share` is the cost over that of a training step; all take turns, medians.
+`scoring`: every sample of a batch scored by alignment, by `jvp` and by `difference`. `share` is the
+cost over that of a training step; all take turns, medians.
 
 `cycle`: a cycle of each policy on a semi-synthetic cohort of 10 centres, after two plain cycles.
 Policies take turns, a cycle each; the median, and its `share` of a plain cycle. What verification
@@ -48,12 +47,6 @@ def scoring(width, turns, steps=None, grid=GRID, dtype="float32"):
     def step(model, batch):
         return learner.learn(model, batch, jnp.ones(BATCH), everyone, 0)
 
-    def in_step(model, batch):
-        learned, _, slope = learner.learn_along(
-            model, batch, jnp.ones(BATCH), everyone, 0, direction
-        )
-        return learned, slope
-
     def alone(kind):
         def score(model, batch):
             found = alignment.losses_along(learner, model, batch, direction, kind)
@@ -76,14 +69,12 @@ def scoring(width, turns, steps=None, grid=GRID, dtype="float32"):
         compiled = jax.jit(scanned)
         return lambda: compiled(image, model)
 
-    ways = {"step": step, "in the step": in_step}
-    ways |= {kind: alone(kind) for kind in alignment.DERIVATIVES}
+    ways = {"step": step} | {kind: alone(kind) for kind in alignment.DERIVATIVES}
     took = record.in_turns({name: repeated(body) for name, body in ways.items()}, turns)
     plain = took["step"]
 
     def row(name):
-        beside = plain if name == "in the step" else (0, 0)
-        wall, cores = (t - b for t, b in zip(took[name], beside, strict=True))
+        wall, cores = took[name]
         what = "training step" if name == "step" else f"alignment, {name}"
         return line("scoring", what, width, wall / steps, wall / plain[0], cores / plain[1])
 

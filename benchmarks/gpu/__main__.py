@@ -23,7 +23,7 @@ precision, TF32 where the GPU has it) and bfloat16, but where a part says otherw
 - `gradients`: of the whole network at 80x96x80, in the form for GPU and by `lax.conv`, each with
   products in full precision, in the default one and in bfloat16; `difference` is relative to
   `lax.conv` in full precision.
-- `score`: alignment in the step and by jvp, `ratio` over a training step.
+- `score`: alignment by jvp and by difference, `ratio` over a training step.
 - `replicas`: 8 and 32 replicas at 40x48x40 (4 mm) under different masks, `ratio` of the time of one
   after another to theirs.
 - `counterfactual`: 1,000 leave-one-out retrainings of an MLP on the heart data, likewise.

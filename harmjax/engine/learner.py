@@ -48,11 +48,6 @@ def learner(
     `learn` takes one optimiser step on `sum(w l) / n` (n = samples offered). If every weight is 0
     the model comes back untouched, optimiser state and batch statistics included.
 
-    `learn_along` takes the same step and also returns each sample's part in the derivative of the
-    stop's loss along a direction, over its share w / n: what `models.along` says, NaN where w is 0.
-    The parts times the shares add up to the derivative. In training, batch norm lets samples meet:
-    a part then holds what a sample's activations do to the loss of the others too.
-
     Args:
         classifier: From `harmjax.models`.
         schedule: Such as `published_schedule`.
@@ -79,40 +74,20 @@ def learner(
         variables = classifier.init(key, image)
         return types.Model(*variables, optimiser.init(variables.params))
 
-    def objective(params, batch_stats, batch, weight, offered, *along):
-        variables = types.Variables(params, batch_stats)
-        logits, _, after = classifier.apply(
-            variables, batch.image, weight, batch.keys, True, *along
-        )
-        loss = task.loss(logits, batch.label)
-        return tasks.stop_loss(loss, weight, offered), after.batch_stats
+    def learn(model: types.Model, batch: types.Batch, weight, offered, cycle):
+        weight = jnp.where(offered, weight, 0.0)
 
-    def stepped(model, gradient, batch_stats, weight, cycle):
+        def objective(params):
+            variables = types.Variables(params, model.batch_stats)
+            logits, _, after = classifier.apply(variables, batch.image, weight, batch.keys, True)
+            loss = task.loss(logits, batch.label)
+            return tasks.stop_loss(loss, weight, offered), after.batch_stats
+
+        (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(model.params)
         direction, opt_state = optimiser.update(gradient, model.opt_state, model.params)
         step = jax.tree.map(lambda d: -schedule(cycle) * d, direction)
         after = types.Model(optax.apply_updates(model.params, step), batch_stats, opt_state)
-        return select(jnp.any(weight > 0), after, model)
-
-    def learn(model: types.Model, batch: types.Batch, weight, offered, cycle):
-        weight = jnp.where(offered, weight, 0.0)
-        (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
-            model.params, model.batch_stats, batch, weight, offered
-        )
-        return stepped(model, gradient, batch_stats, weight, cycle), loss
-
-    def learn_along(model: types.Model, batch: types.Batch, weight, offered, cycle, direction):
-        weight = jnp.where(offered, weight, 0.0)
-
-        def moved(params, size):
-            along = (direction, size)
-            return objective(params, model.batch_stats, batch, weight, offered, along)
-
-        (loss, batch_stats), (gradient, part) = jax.value_and_grad(moved, (0, 1), has_aux=True)(
-            model.params, jnp.zeros(len(weight))
-        )
-        share = weight / jnp.maximum(jnp.sum(offered), 1)
-        slope = jnp.where(share > 0, part / jnp.where(share > 0, share, 1), jnp.nan)
-        return stepped(model, gradient, batch_stats, weight, cycle), loss, slope
+        return select(jnp.any(weight > 0), after, model), loss
 
     def forward(model: types.Model, image):
         weight = jnp.ones(len(image))
@@ -126,7 +101,7 @@ def learner(
     def features(model, image):
         return forward(model, image)[1]
 
-    return types.Learner(task, init, learn, logits, features, schedule, learn_along, forward)
+    return types.Learner(task, init, learn, logits, features, schedule, forward)
 
 
 def once(learner: types.Learner, model: types.Model, image) -> types.Learner:

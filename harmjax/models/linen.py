@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from harmjax import types
-from harmjax.models.ops import along as alongs
 from harmjax.models.ops import conv, first, pool
 from harmjax.models.ops import norm as norms
 
@@ -24,10 +23,8 @@ def classifier(module: nn.Module) -> types.Classifier:
         variables = module.init(key, image, weight, None, False)
         return types.Variables(variables["params"], variables.get("batch_stats", {}))
 
-    def apply(variables, image, weight, keys, train, along=None):
+    def apply(variables, image, weight, keys, train):
         tree = {"params": variables.params, "batch_stats": variables.batch_stats}
-        if along is not None:
-            tree["along"] = alongs.collection(*along)
         if not train:
             logits, features = module.apply(tree, image, weight, keys, False)
             return logits, features, variables
@@ -73,24 +70,19 @@ class Block(nn.Module):
         as_stored = x.dtype == jnp.uint8 and self.pooled and first.suits(x.shape, shape)
         x = x if as_stored else x.astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        bias = alongs.vector(self, "bias", bias)
         layer = norms.layer(self.norm, "norm", self.momentum)
         if not self.pooled:
-            x = alongs.product(conv.convolve, self, x, kernel)
+            x = conv.convolve(x, kernel)
             factor, shift = layer(functools.partial(norms.moments, x), bias, weight, train)
             return nn.relu(_affine(x, factor, shift))
         fixed = not train and self.norm in norms.FIXED  # asks for no moments
         if fixed or first.suits(x.shape, shape):
-            moments = functools.partial(alongs.product, first.moments, self, x, kernel)
+            moments = functools.partial(first.moments, x, kernel)
             factor, shift = layer(moments, bias, weight, train)
             sign = _sign(factor)
-
-            def turned(x, kernel):
-                return conv.convolve_and_pool(x, kernel * sign.astype(kernel.dtype))
-
-            x = alongs.product(turned, self, x, kernel)
+            x = conv.convolve_and_pool(x, kernel * sign.astype(kernel.dtype))
         else:
-            x = alongs.product(conv.convolve, self, x, kernel)
+            x = conv.convolve(x, kernel)
             factor, shift = layer(functools.partial(norms.moments, x), bias, weight, train)
             sign = _sign(factor)
             x = pool.max_pool(x * sign.astype(x.dtype))
@@ -115,9 +107,8 @@ class Dense(nn.Module):
     def __call__(self, x: types.Array) -> types.Array:
         shape = (x.shape[-1], self.units)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.units,))
-        bias = alongs.vector(self, "bias", bias).astype(x.dtype)
-        return alongs.product(jnp.matmul, self, x, kernel) + bias
+        bias = self.param("bias", nn.initializers.zeros, (self.units,)).astype(x.dtype)
+        return x @ kernel + bias
 
 
 def head(module: Network, features: types.Array, keys, train: bool):

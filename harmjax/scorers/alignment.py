@@ -31,12 +31,6 @@ def alignment(
     `P grad L` is one forward-mode pass: up to three forward passes, as much as a training step,
     where convolutions decide; two if it is taken as a difference.
 
-    Measured while learning (`learn`), it costs one forward pass, a third of the training step whose
-    activations and gradients it uses (`models.along`). It is then about the loss that is trained
-    on, with dropout and, under batch norm, the batch's statistics. With group norm or none each
-    sample is judged on its own; through batch norm's statistics a sample is also held to account
-    for what it does to the losses of its batch, and all together for the step's first-order effect.
-
     In a stop of n samples, each has 1/n of this effect. The signal fades once the verification
     scans are fitted, and it needs verification labels that can be trusted.
 
@@ -84,17 +78,11 @@ def alignment(
         slope = losses_along(learner, model, batch, reference["direction"], derivative)
         return {"alignment": -rate * slope}
 
-    def learn(learner: types.Learner, model, batch, weight, offered, cycle, reference):
-        after, loss, slope = learner.learn_along(
-            model, batch, weight, offered, cycle, reference["direction"]
-        )
-        return after, loss, {"alignment": -learner.rate(reference["cycle"]) * slope}
-
     def judge(evidence, reference):
         del reference
         return evidence["alignment"]
 
-    return types.HarmScorer(reference, measure, judge, learn=learn)
+    return types.HarmScorer(reference, measure, judge)
 
 
 def check_derivative(scorer: str, derivative: str):

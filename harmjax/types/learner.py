@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from harmjax.types.records import AnyArray, Array, Batch, Cycle, Model, PyTree, Variables
+from harmjax.types.records import AnyArray, Array, Batch, Cycle, Model, Variables
 
 
 class Task(NamedTuple):
@@ -24,8 +24,7 @@ class ApplyFn(Protocol):
         """Logits [B, K] float32, features [B, F] float32, and the variables after the pass.
 
         With `train=False` running statistics are used, dropout is off and `weight` and `keys` are
-        ignored. For `Learner.learn_along` a classifier takes `along` too, a pair of a direction
-        shaped as the parameters and sizes [B]; see `models/ops/along.py`.
+        ignored.
 
         Args:
             variables: Parameters and batch statistics.
@@ -65,23 +64,6 @@ class LearnFn(Protocol):
         """
 
 
-class LearnAlongFn(Protocol):
-    def __call__(
-        self, model: Model, batch: Batch, weight: Array, offered: Array, cycle: Cycle,
-        direction: PyTree,
-    ) -> tuple[Model, Array, Array]:  # fmt: skip
-        """What `LearnFn` returns, and each sample's slope [B], see `learner.learner`.
-
-        Args:
-            model: As it arrives.
-            batch: B slots.
-            weight: [B] float32.
-            offered: [B] bool.
-            cycle: [] int32.
-            direction: Shaped as the parameters.
-        """
-
-
 class Learner(NamedTuple):
     """One local update and one forward pass: all that a centre computes on its own scans."""
 
@@ -91,5 +73,4 @@ class Learner(NamedTuple):
     logits: Callable[[Model, Array], Array]  # model, image [B, *S]: [B, K]
     features: Callable[[Model, Array], Array]  # model, image [B, *S]: [B, F]
     rate: ScheduleFn
-    learn_along: LearnAlongFn
     forward: Callable[[Model, Array], tuple[Array, Array]]  # logits and features in one pass

@@ -53,24 +53,6 @@ class TrialFn(Protocol):
         """
 
 
-class MeasuringLearnFn(Protocol):
-    def __call__(
-        self, learner: Learner, model: Model, batch: Batch, weight: Array, offered: Array,
-        cycle: Cycle, reference: PyTree,
-    ) -> tuple[Model, Array, PyTree]:  # fmt: skip
-        """The model, the loss [] and evidence, a dict of float32 [B, ...].
-
-        Args:
-            learner: What the centre computes.
-            model: As it arrives.
-            batch: B slots.
-            weight: [B] float32, as in `LearnFn`.
-            offered: [B] bool, as in `LearnFn`.
-            cycle: [] int32.
-            reference: From `reference`.
-        """
-
-
 class HarmScorer(NamedTuple):
     """How harmful samples look, in three steps: at the server, at a centre, at the server.
 
@@ -84,5 +66,4 @@ class HarmScorer(NamedTuple):
     measure: MeasureFn | None
     judge: Callable[[PyTree, PyTree], Array]  # evidence [J], reference: harm [J] float32
     trial: TrialFn | None = None  # instead of `measure`
-    learn: MeasuringLearnFn | None = None
     is_verdict: bool = False

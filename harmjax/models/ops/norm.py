@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from harmjax import plugins, types
-from harmjax.models.ops import along
 
 MOMENTUM = 0.99
 EPSILON = 1e-3
@@ -30,7 +29,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, moments_fn, offset, weight, train):
-        size = offset.shape[-1:]
+        size = offset.shape
         scale, bias = _affine(self, size)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, size)
         running_var = self.variable("batch_stats", "var", jnp.ones, size)
@@ -42,7 +41,6 @@ class BatchNorm(nn.Module):
         mean, var = weighted_moments(mean, var, weight)
         if not self.is_initializing():
             step = jnp.where(weight.sum() > 0, 1 - self.momentum, 0.0)
-            offset = offset.reshape(-1, *size)[0]  # the same for all samples
             running_mean.value += step * (mean + offset - running_mean.value)
             running_var.value += step * (var - running_var.value)
         factor = scale * jax.lax.rsqrt(var + EPSILON)
@@ -59,7 +57,7 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, moments_fn, offset, weight, train):
         del weight, train
-        size = offset.shape[-1]
+        (size,) = offset.shape
         scale, bias = _affine(self, (size,))
         mean, var = moments_fn()
         grouped = (mean + offset).reshape(len(mean), math.gcd(size, min(8, max(1, size // 8))), -1)
@@ -83,16 +81,16 @@ class Identity(nn.Module):
 def _affine(module, shape):
     scale = module.param("scale", nn.initializers.ones, shape)
     bias = module.param("bias", nn.initializers.zeros, shape)
-    return along.vector(module, "scale", scale), along.vector(module, "bias", bias)
+    return scale, bias
 
 
 def layer(kind: str, name: str | None = None, momentum: float = MOMENTUM) -> nn.Module:
     """A normalisation layer, in the form that can be applied after pooling.
 
     It is called with (moments_fn, offset, weight, train): a function that returns mean and variance
-    [B, C] of what is to be normalised, the `offset` [C] or [B, C] still to be added to it (a bias),
-    `weight` [B]. It returns (factor, shift), [C] or [B, C]: `x * factor + shift`, once they are
-    `spread`, is `x + offset` normalised.
+    [B, C] of what is to be normalised, the `offset` [C] still to be added to it (a bias), `weight`
+    [B]. It returns (factor, shift), [C] or [B, C]: `x * factor + shift`, once they are `spread`, is
+    `x + offset` normalised.
 
     Args:
         kind: `'batch'`, `'group'` or `'none'`.
