@@ -80,7 +80,6 @@ def _volumes(config, width):
     config.model.name = "sfcn"
     config.model.width = width
     config.train.verification_batch = 8
-    config.policy.screen.fold_cycles = 14  # the SFCN tells classes apart from the tenth cycle on
 
 
 def _at_centres(config, number, cohort):

@@ -111,7 +111,6 @@ def get_config() -> ml_collections.ConfigDict:
     screen.centres = True  # test centres as groups
     screen.shadow = False  # judge by a model that trains on the verification scans too
     screen.folds = 0  # groups of centres, each judged by a model without it
-    screen.fold_cycles = 0  # of these models; 0 for as many as the warm-up has
 
     config.detect = detect = ml_collections.ConfigDict()  # what `harmjax detect` compares
     detect.scenarios = ("none", "centres", "singles")

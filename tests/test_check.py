@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from harmjax.runs import forecast, preparation, training
+from harmjax.runs import forecast, preparation, training, trajectories
 from tests import test_provenance
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -61,10 +61,12 @@ def test_a_run_on_other_data_is_named(cohort, tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:policy.screen.folds")
 @pytest.mark.parametrize("policy", ["none", "verify_revisit", "screen", "folds", "shadow"])
 def test_the_passes_that_are_foretold_are_those_of_a_run_that_refuses_nothing(
-    patients, tmp_path, policy
+    patients, tmp_path, policy, monkeypatch
 ):
+    monkeypatch.setattr(trajectories, "ENOUGH", 0.0)  # or folds are asked for longer
     is_screen = policy in ("folds", "shadow")
     patients.policy.name, patients.train.minimum_group = "screen" if is_screen else policy, 2
     patients.policy.screen.folds = 2 if policy == "folds" else 0

@@ -227,12 +227,19 @@ def test_the_folds_asked_again_have_not_met_whom_the_first_ones_convict(config, 
     assert not list((tmp_path / "right" / "checkpoints").glob("refold*"))
 
 
-def test_folds_that_have_not_learned_say_so(config, tmp_path):
-    config.policy.screen.folds, config.policy.screen.fold_cycles = 2, 1
+def test_folds_go_on_until_they_know_enough_or_say_so(config, tmp_path, monkeypatch):
+    config.policy.screen.folds, config.train.warmup_cycles, config.train.cycles = 2, 1, 4
     study = preparation.prepare(config, tmp_path, progress=False)
-    with pytest.warns(UserWarning, match="after 1 cycles a model knows little"):
-        training.train(config, tmp_path, study=study, progress=False)
-    assert (tmp_path / "checkpoints" / "fold1_0000").exists()
+
+    def cycles(enough):
+        monkeypatch.setattr(trajectories, "ENOUGH", enough)
+        workdir = tmp_path / str(enough)
+        training.train(config, workdir, study=study, progress=False)
+        return [checkpoints.cycles(workdir / "checkpoints", f"fold{one}") for one in range(2)]
+
+    with pytest.warns(UserWarning, match="a model knows little"):
+        assert cycles(1e-9) == [[0], [0]]
+    assert cycles(1e9) == [[3], [3]]
 
 
 @pytest.mark.parametrize("shadow", [True, False])
@@ -387,12 +394,6 @@ def test_a_person_keeps_who_was_accused(config, tmp_path):
     ("settings", "deliver", "warmup", "match"),
     [
         ({"folds": 1}, "retrain", None, "policy.screen.folds=1: expected 0, or"),
-        (
-            {"folds": 2, "fold_cycles": -3},
-            "retrain",
-            None,
-            "policy.screen.fold_cycles=-3",
-        ),
         ({"folds": -2}, "retrain", None, "policy.screen.folds=-2"),
         ({"shadow": True}, "last", None, "train.deliver='last' would deliver the shadow"),
         ({"folds": 2}, "retrain", "other", "warmup=other cannot be shared"),

@@ -73,7 +73,7 @@ def forecast(config, study: preparation.Study) -> Forecast:
     if trajectories.folds(config):
         beside = trajectories.witnesses(config, study, everyone, everyone)
     cycles = (
-        *((study, one, trajectories.fold_cycles(config)) for one in beside),
+        *((study, one, warm) for one in beside),
         (study, plain, delivery),
         (watched, plain, warm + (control if is_plain else 0)),
         (watched, policy, 0 if is_plain else control),
@@ -108,7 +108,7 @@ def text(found: Forecast) -> str:
     return (
         f"the run: about {_size(found.bytes)} of memory ({scans}), and for {found.cycles} cycles "
         f"about {_duration(found.total_seconds)} on this machine, without compiling and writing; "
-        "longer where updates are refused and tried again, or folds are asked once more"
+        "longer where updates are refused and tried again, or folds are asked for longer or again"
     )
 
 

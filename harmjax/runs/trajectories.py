@@ -2,7 +2,8 @@
 
 Folds: each group of centres is judged by a model that has not seen it, before the warm-up. A centre
 that was wrong from the start is convicted by its own verification scans, and leaves all masks. Then
-models that have not met it either are asked once more.
+models that have not met it either are asked once more. They are trained for as long as the warm-up,
+and on while they know too little of the labels.
 
 Shadow: a model that trains on the verification scans too. Training scans are fitted and
 verification scans are not, so that these look worse than good training scans do, and little of
@@ -26,8 +27,9 @@ from harmjax.policies import evidence, witness
 from harmjax.runs import course as courses
 from harmjax.runs import phases, preparation
 
-SETTINGS = ("shadow", "folds", "fold_cycles")  # of `policy.screen`, that it does not take itself
-LITTLE = 0.05  # information, see `evidence.information`, below which a model has hardly learned
+SETTINGS = ("shadow", "folds")  # of `policy.screen`, that the policy itself does not take
+ENOUGH = 2.0  # information of all cycles, see `evidence.information`, that convicts a centre
+LITTLE = 0.5  # information that does not
 
 
 class Watch(NamedTuple):
@@ -48,11 +50,6 @@ def folds(config) -> int:
     return int(config.policy.screen.folds) if config.policy.name == "screen" else 0
 
 
-def fold_cycles(config) -> int:
-    """How many cycles the models of the folds are trained."""
-    return int(config.policy.screen.fold_cycles) or int(config.train.warmup_cycles)
-
-
 def check(config, study: preparation.Study, warmup=None) -> None:
     """Raises ValueError where models beside the delivered one cannot be had."""
     number = folds(config)
@@ -64,11 +61,8 @@ def check(config, study: preparation.Study, warmup=None) -> None:
         )
     if number and len(np.unique(study.train.centre)) < 2:
         raise ValueError(f"policy.screen.folds={number}: all training samples are at one centre")
-    if number and fold_cycles(config) < 1:
-        raise ValueError(
-            f"policy.screen.fold_cycles={config.policy.screen.fold_cycles}: expected cycles, or 0 "
-            f"for those of the warm-up, train.warmup_cycles={config.train.warmup_cycles}"
-        )
+    if number and not config.train.warmup_cycles:
+        raise ValueError("policy.screen.folds needs train.warmup_cycles, to train as long at least")
     if has_shadow(config) and config.train.deliver != "retrain":
         raise ValueError(
             f"train.deliver={config.train.deliver!r} would deliver the shadow, which has trained "
@@ -222,12 +216,11 @@ def accusation(run: phases.Run, start: types.Model, keep) -> np.ndarray:
 def _round(run, start, keep, met, phase) -> np.ndarray:
     """[N] float32, p-values of the centres of those who are met; 1 for others."""
     config, study = run.config, run.study
-    cycles = range(fold_cycles(config))
     states = [
-        phases.run_phase(run, f"{phase}{one}", policy, start, cycles, None).state
+        _watched(run, start, policy, f"{phase}{one}")
         for one, policy in enumerate(witnesses(config, study, keep, met))
     ]
-    _tell_ignorance(states, len(cycles))
+    _tell_ignorance(states)
     found = witness.accusation(
         states,
         jnp.asarray(_groups(config, study)),
@@ -238,13 +231,28 @@ def _round(run, start, keep, met, phase) -> np.ndarray:
     return np.asarray(found)
 
 
-def _tell_ignorance(states, num_cycles) -> None:
-    """Warns where the models of the folds have hardly learned by their last cycle."""
-    least = min(float(jnp.min(jnp.max(s.seen.held_out_known, axis=0))) for s in states) / num_cycles
+def _watched(run, start, policy, phase) -> witness.State:
+    """What a model of the folds saw, in as many cycles as it takes to know enough."""
+    warm, cycles = run.config.train.warmup_cycles, run.config.train.cycles
+    for last in (*range(warm, cycles, max(warm // 2, 1)), cycles):
+        state = phases.run_phase(run, phase, policy, start, range(last), None).state
+        if _information(state) >= ENOUGH:
+            break
+    return state
+
+
+def _information(state) -> float:
+    """What a model knew of labels held out, over all cycles, in the family that tells least."""
+    return float(jnp.min(jnp.max(state.seen.held_out_known, axis=0)))
+
+
+def _tell_ignorance(states) -> None:
+    """Warns where a model of the folds has hardly learned by its last cycle."""
+    least = min(map(_information, states))
     if least < LITTLE:
         warnings.warn(
-            f"policy.screen.folds: after {num_cycles} cycles a model knows little of the labels of "
-            f"other centres (information {least:.2f}), so that centres of wrong labels may stay; "
-            "raise policy.screen.fold_cycles, or look at the learning rate",
+            f"policy.screen.folds: a model knows little of the labels of other centres by its last "
+            f"cycle (information {least:.2f}), so that centres of wrong labels may stay; raise "
+            "train.cycles, or look at the learning rate",
             stacklevel=2,
         )
