@@ -60,3 +60,17 @@ def patients_config(manifest):
     config.train.stops_per_call = 4
     config.report = False
     return config
+
+
+@pytest.fixture
+def flipped(tmp_path):
+    """A config of patients at four hospitals, at one of which every label was wrong all along."""
+    sizes = (40, 40, 40, 40)
+    manifest = write_patients(tmp_path / "p.csv", sizes=sizes, held_out=120, seed=3)
+    config = patients_config(manifest)
+    config.train.learning_rate, config.policy.name = 0.02, "screen"
+    config.policy.screen.families = ("margin",)
+    config.train.warmup_on, config.train.warmup_cycles, config.train.cycles = "as_is", 3, 5
+    config.scenario.name, config.scenario.harm = "centres", ("label_flip",)
+    config.scenario.centres, config.scenario.max_fraction = ("C2",), 1.0
+    return config

@@ -8,6 +8,7 @@ import numpy as np
 from harmjax import models, policies, task, types
 from harmjax.engine import itinerary, learner, travel
 from harmjax.federations import memory
+from harmjax.runs import checkpoints, training
 
 CENTRES, EACH, F = 8, 20, 6
 KEY = jax.random.key(5)
@@ -76,3 +77,10 @@ def run(train, held_out, cycles=4, num_classes=2, name="screen", **settings):
         traveller, record = one((train, held_out), traveller, cycle)
         records.append(jax.device_get(record))
     return policy, traveller, records
+
+
+def kept(config, study, folder, name):
+    """Parameters of a checkpoint after training."""
+    training.train(config, folder, study=study, progress=False)
+    like = training.build_learner(config).init(jax.random.key(0), study.train.image[:1])
+    return jax.tree.leaves(checkpoints.restore_model(folder / "checkpoints", name, like).params)

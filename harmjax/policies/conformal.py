@@ -33,7 +33,8 @@ def scale(
     Two of 200 scans of a class lie beyond its 1% quantile, which says little of where it is. So a
     fifth of them, beyond the class's own edge, tell how its tail falls, and the tails of the other
     classes are counted as `lent` further scans of it: the posterior of an exponential rate. A class
-    of few scans whose tail reaches down into its middle is lent fewer, for tails are steeper there.
+    of few scans whose tail reaches down into its middle is lent fewer: scores lie closer together
+    further out.
 
     Args:
         score: [M] float32 of calibration scans, higher is more suspicious; NaN takes no part.

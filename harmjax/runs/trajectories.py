@@ -24,8 +24,8 @@ import numpy as np
 from harmjax import offers, types
 from harmjax.federations import permitted
 from harmjax.policies import evidence, witness
+from harmjax.runs import checkpoints, phases, preparation
 from harmjax.runs import course as courses
-from harmjax.runs import phases, preparation
 
 SETTINGS = ("shadow", "folds")  # of `policy.screen`, that the policy itself does not take
 ENOUGH = 2.0  # information of all cycles, see `evidence.information`, that convicts a centre
@@ -234,10 +234,12 @@ def _round(run, start, keep, met, phase) -> np.ndarray:
 def _watched(run, start, policy, phase) -> witness.State:
     """What a model of the folds saw, in as many cycles as it takes to know enough."""
     warm, cycles = run.config.train.warmup_cycles, run.config.train.cycles
+    reached = max(checkpoints.cycles(run.workdir / "checkpoints", phase), default=-1) + 1
     for last in (*range(warm, cycles, max(warm // 2, 1)), cycles):
-        state = phases.run_phase(run, phase, policy, start, range(last), None).state
-        if _information(state) >= ENOUGH:
-            break
+        if last >= reached:
+            state = phases.run_phase(run, phase, policy, start, range(last), None).state
+            if _information(state) >= ENOUGH:
+                break
     return state
 
 
